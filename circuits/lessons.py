@@ -139,7 +139,9 @@ class FileGames:
         Raises:
             InputError: every game is held out.
         """
-        kept = ~torch.isin(transcript_hash(games.tokens), held_out)
+        shown = SYMMETRIC_TOKENS if symmetries else SYMMETRIC_TOKENS[:1]  # a held-out game's image is held out too
+        hashes = torch.stack([transcript_hash(image[games.tokens.long()]) for image in shown])
+        kept = ~torch.isin(hashes, held_out).any(0)
         if not kept.any():
             raise InputError(f"all of the {len(games)} games ({games.source}) are held out: none is left to train on")
         self.games, self.seed, self.symmetries, self.device = games[kept], seed, symmetries, torch.device(device)

@@ -36,6 +36,8 @@ from circuits.training_start import first_weights, games_of
 
 #: seconds between saved states: what a kill loses at most
 SAVE_SECONDS = 120.0
+#: where in a run a line of the log was written
+_AT = ("step", "games", "seconds")
 #: CPU runs shorter than this many games are not worth the half minute that compiling takes
 COMPILE_FROM = 50_000
 
@@ -86,6 +88,8 @@ def train(
     crew = Crew.join(device)
     with crew, folder if crew.leads else nullcontext():
         config = _settle(config, folder, resume, crew)
+        if resume and folder.model_path.exists():
+            return _as_it_is(folder)
         run = _Run(config, folder, crew, compiled, progress)
         return run.go(minutes, save_seconds)
 
@@ -107,6 +111,14 @@ def _settle(config: TrainConfig | None, folder: RunFolder, resume: bool, crew: C
     if crew.leads and folder.has_run:
         raise InputError(f"{folder.path} holds a training run: give --resume to go on with it, or another --out")
     return config
+
+
+def _as_it_is(folder: RunFolder) -> Trained:
+    """A finished run, from its log."""
+    log = folder.read_log()
+    last = log[-1]
+    figures = [{k: v for k, v in row.items() if k not in ("kind", *_AT)} for row in log if row["kind"] == "eval"]
+    return Trained(folder.path, True, last["games"], last["seconds"], figures[-1])
 
 
 class _Run:
@@ -169,13 +181,13 @@ class _Run:
                 self._one_step()
                 if self.step % config.log_every == 0 or self.step == config.steps:
                     self._log_train()
-                at_mark = bool(marks) and self.games >= marks[0]
-                if at_mark or evals.reached(self.games):
-                    better = self._evaluate(config.eval_games)
+                at_mark, due = bool(marks) and self.games >= marks[0], evals.reached(self.games)
+                if at_mark or due:
+                    self._evaluate(config.eval_games, counts=due or not config.eval_every)
                     if at_mark:
                         marks = [m for m in marks if m > self.games]
                         self._keep_checkpoint()
-                    if config.patience and not better and self.worse >= config.patience:
+                    if config.patience and self.worse >= config.patience:
                         self._event("stopped early")
                         finished = True
                 finished = finished or self.step >= config.steps
@@ -257,21 +269,20 @@ class _Run:
         if self.crew.leads:
             self.folder.log(row)
 
-    def _evaluate(self, n: int) -> bool:
-        """Held-out figures into the log; whether the loss is the lowest so far."""
+    def _evaluate(self, n: int, counts: bool = False) -> None:
+        """Held-out figures into the log; one that ``counts`` tries the patience where the loss is no lower."""
         games = self.held_out[: min(n, len(self.held_out))]
         row = held_out_figures(self.gpt, games, self.config.objective, self._autocast)
         if not self.source.uniform:
             row["kl"] = None
         self.last_evaluation = row
         self._write({"kind": "eval", **self._at(), **row})
-        better = self.best is None or row["loss"] < self.best["loss"]
-        self.worse = 0 if better else self.worse + 1
-        if better:
-            self.best = {"loss": row["loss"], "games": self.games}
-            if self.config.patience and self.crew.leads:
-                checkpoints.write(self._checkpoint(), self.folder.path / "best.safetensors", torch.float32)
-        return better
+        if self.best is not None and row["loss"] >= self.best["loss"]:
+            self.worse += counts
+            return
+        self.worse, self.best = 0, {"loss": row["loss"], "games": self.games}
+        if self.config.patience and self.crew.leads:
+            checkpoints.write(self._checkpoint(), self.folder.path / "best.safetensors", torch.float32)
 
     # --- what is kept -------------------------------------------------------------------------------------------
 
@@ -312,8 +323,9 @@ class _Run:
 
     def _finish(self) -> None:
         """The final evaluation and the model; after an early stop the best one."""
-        best = self.folder.path / "best.safetensors"
+        best, shown = self.folder.path / "best.safetensors", self.games
         if self.config.patience and best.exists():
+            shown = self.best["games"]
             self.crew.wait()
             kept = checkpoints.read(best)
             with torch.no_grad():
@@ -322,7 +334,10 @@ class _Run:
                     own.copy_(other)
         self._evaluate(self.config.final_eval_games)
         if self.crew.leads:
-            checkpoints.write(self._checkpoint(self.folder.path.name), self.folder.model_path, torch.float32)
+            model = self._checkpoint(self.folder.path.name)
+            if shown < self.games:
+                model.card["kept"] = f"the weights after {shown} games, where the held-out loss was lowest"
+            checkpoints.write(model, self.folder.model_path, torch.float32)
         self._event("finished")
 
 

@@ -134,6 +134,16 @@ def test_file_games_held_out_are_never_shown():
         FileGames(games, 0, transcript_hash(games.tokens))
 
 
+def test_no_image_of_a_held_out_game_is_shown():
+    games = generate(6, 1)
+    mirrored = Games.of(torch.cat([games.tokens, SYMMETRIC_TOKENS[2][games.tokens[:2].long()].to(torch.uint8)]))
+    held_out = transcript_hash(games.tokens[:2])
+    shown = FileGames(mirrored, 0, held_out, symmetries=True).batch(0, 400).tokens
+    images = transcript_hash(SYMMETRIC_TOKENS[:, games.tokens[:2].long()].flatten(0, 1))
+    assert not torch.isin(transcript_hash(shown), images).any()
+    assert len(FileGames(mirrored, 0, held_out).games) == 6  # without symmetries the mirrored copies are other games
+
+
 def test_symmetric_file_games_come_in_four_orientations():
     games = generate(1, 1)
     shown = FileGames(games, 0, NONE, symmetries=True).batch(0, 200).tokens

@@ -55,6 +55,16 @@ def test_a_run_leaves_what_it_says(whole):
     assert all(torch.equal(w.half().float(), last.weights[n]) for n, w in model.weights.items())
 
 
+def test_resuming_a_finished_run_changes_nothing(whole):
+    before = {path.name: path.read_bytes() for path in whole.iterdir() if path.is_file() and path.name != "lock"}
+    again = training.train(None, whole, resume=True)
+    evals = [r for r in read_log(whole / "log.jsonl") if r["kind"] == "eval"]
+    assert again.finished and again.games == 96 and again.evaluation["loss"] == evals[-1]["loss"]
+    assert before == {
+        path.name: path.read_bytes() for path in whole.iterdir() if path.is_file() and path.name != "lock"
+    }
+
+
 def test_it_learns(tmp_path):
     trained = training.train(replace(CONFIG, games=1600, batch=16, warmup=10), tmp_path / "run")
     log = [r for r in read_log(tmp_path / "run" / "log.jsonl") if r["kind"] == "eval"]
@@ -249,6 +259,9 @@ def test_file_games_stop_early_and_keep_the_best(tmp_path, games_file):
     lowest = min(r["loss"] for r in evals[:-1])
     assert evals[-1]["loss"] == pytest.approx(lowest, rel=1e-4)  # of the model that was kept
     assert all(r["kl"] is None for r in evals)
+    model = checkpoints.read(tmp_path / "run" / "model.safetensors")
+    best = next(r["games"] for r in evals if r["loss"] == lowest)
+    assert f"after {best} games" in model.card["kept"]
     assert "four orientations" in checkpoints.read(tmp_path / "run" / "model.safetensors").card["data"]
 
 
