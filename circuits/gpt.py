@@ -49,16 +49,16 @@ class Dropout(nn.Module):
     def __init__(self, probability: float):
         super().__init__()
         self.probability = probability
-        self.dropped = round(256 * probability)
 
     def forward(self, x: Tensor) -> Tensor:
         if not (self.training and self.probability):
             return x
         if x.device.type != "cpu":
             return F.dropout(x, self.probability)
+        dropped = round(256 * self.probability)
         draws = torch.empty(-(-x.numel() // 8), dtype=torch.int64).random_(-(2**63), None)
-        kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= self.dropped
-        return x * kept.to(x.dtype).mul_(256 / (256 - self.dropped))
+        kept = draws.view(torch.uint8)[: x.numel()].view(x.shape) >= dropped
+        return x * kept.to(x.dtype).mul_(256 / (256 - dropped))
 
 
 class Attention(nn.Module):
@@ -136,6 +136,11 @@ class GPT(nn.Module):
         for block in self.blocks:
             x = block(x)
         return F.linear(self.ln_final(x), self.W_U, self.b_U)
+
+    def set_dropout(self, probability: float) -> None:
+        for module in self.modules():
+            if isinstance(module, Dropout):
+                module.probability = probability
 
     @staticmethod
     def from_weights(shape: Shape, weights: dict[str, Tensor], dropout: float = 0.0) -> "GPT":

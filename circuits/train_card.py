@@ -26,7 +26,7 @@ def card(
         "objective": OBJECTIVE_WORDS[config.objective],
         "optimiser": f"{config.optimiser}, rates {lr} and {lr_rest}, weight decay {config.matrix_decay}, "
         f"batch {config.batch}",
-        "dropout": config.dropout,
+        "dropout": _dropout_words(config),
         "seed": config.seed,
         "started from": config.init or "random weights",
         "machine": machine,
@@ -40,6 +40,12 @@ def card(
         figures = ", ".join(f"{name} {evaluation[name]:.5f}" for name in names if evaluation[name] is not None)
         made["held out"] = f"{evaluation['eval_games']} games: {figures}"
     return made
+
+
+def _dropout_words(config: TrainConfig) -> str | float:
+    if not config.dropout or config.dropout_until == 1:
+        return config.dropout
+    return f"{config.dropout} until {config.dropout_until:g} of the run, then none"
 
 
 def command_of(config: TrainConfig) -> str:

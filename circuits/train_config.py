@@ -44,7 +44,9 @@ class TrainConfig:
         weight_decay: of matrices; None: `WEIGHT_DECAYS`. Biases, LayerNorms and embeddings never decay.
         warmup: steps over which the rates rise; ``decay``: the last fraction of the run, over which they fall
             linearly to ``final`` of their peak.
-        dropout, clip: probability; the largest gradient norm.
+        dropout: probability; ``dropout_until``: the share of the run after which nothing is dropped any more (what
+            dropout does to neurons stays, what it costs in play comes back: benchmarks/SPECIMENS.md).
+        clip: the largest gradient norm.
         seed: of weights, games and dropout.
         precision: ``"bf16"`` (autocast) or ``"fp32"``.
         games_file: a file of games to train on in place of fresh random ones; ``notation`` of a text file.
@@ -72,6 +74,7 @@ class TrainConfig:
     decay: float = 0.5
     final: float = 0.02
     dropout: float = 0.0
+    dropout_until: float = 1.0
     clip: float = 1.0
     seed: int = 0
     precision: str = "bf16"
@@ -104,6 +107,7 @@ class TrainConfig:
         _check(0 <= self.decay <= 1, "decay", self.decay, "a fraction of the run, 0 to 1")
         _check(0 <= self.final <= 1, "final", self.final, "a fraction of the peak rate, 0 to 1")
         _check(0 <= self.dropout <= 0.9, "dropout", self.dropout, "a probability from 0 to 0.9")
+        _check(0 <= self.dropout_until <= 1, "dropout_until", self.dropout_until, "a fraction of the run, 0 to 1")
         _check(0 < self.clip < math.inf, "clip", self.clip, "a positive gradient norm")
         _check(0 < self.held_out < 1, "held_out", self.held_out, "a fraction between 0 and 1")
         _check(self.seed != HELD_OUT_SEED, "seed", self.seed, "another seed: this one makes the held-out games")
@@ -136,6 +140,10 @@ class TrainConfig:
     def matrix_decay(self) -> float:
         return WEIGHT_DECAYS[self.optimiser] if self.weight_decay is None else self.weight_decay
 
+    def dropout_at(self, step: int) -> float:
+        """The probability of dropout at a step."""
+        return self.dropout if step < self.dropout_until * self.steps else 0.0
+
     def rate_factor(self, step: int) -> float:
         """The share of the peak learning rates at a step: warm-up, constant, linear decay."""
         rise = (step + 1) / self.warmup if self.warmup else 1.0
@@ -156,14 +164,15 @@ class TrainConfig:
 
     @staticmethod
     def from_dict(values: dict) -> "TrainConfig":
-        """
+        """A configuration from `to_dict`; a setting that did not exist yet when it was written has its default.
+
         Raises:
             InputError: not what `to_dict` gave.
         """
         try:
-            known = {f.name for f in fields(TrainConfig)}
-            if set(values) != known:
-                raise TypeError(f"its fields differ: {', '.join(sorted(set(values) ^ known))}")
+            unknown = set(values) - {f.name for f in fields(TrainConfig)}
+            if unknown:
+                raise TypeError(f"unknown fields: {', '.join(sorted(unknown))}")
             return TrainConfig(
                 **values | {"shape": Shape(**values["shape"]), "freeze": tuple(values["freeze"])},
             )

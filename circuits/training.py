@@ -11,7 +11,6 @@ seeded step by step), so a run that is stopped and resumed goes through the same
 
 import os
 import platform
-import shutil
 import time
 from contextlib import nullcontext
 from dataclasses import dataclass
@@ -32,14 +31,12 @@ from circuits.train_card import card, command_of
 from circuits.train_config import TrainConfig
 from circuits.training_evaluation import held_out_figures
 from circuits.training_progress import Meter, Progress
-from circuits.training_start import first_weights, games_of
+from circuits.training_start import Marks, first_weights, games_of, settle, worth_compiling
 
 #: seconds between saved states: what a kill loses at most
 SAVE_SECONDS = 120.0
 #: where in a run a line of the log was written
 _AT = ("step", "games", "seconds")
-#: CPU runs shorter than this many games are not worth the half minute that compiling takes
-COMPILE_FROM = 50_000
 
 
 @dataclass(frozen=True)
@@ -87,30 +84,11 @@ def train(
     folder = RunFolder(out)
     crew = Crew.join(device)
     with crew, folder if crew.leads else nullcontext():
-        config = _settle(config, folder, resume, crew)
+        config = settle(config, folder, resume, crew)
         if resume and folder.model_path.exists():
             return _as_it_is(folder)
         run = _Run(config, folder, crew, compiled, progress)
         return run.go(minutes, save_seconds)
-
-
-def _settle(config: TrainConfig | None, folder: RunFolder, resume: bool, crew: Crew) -> TrainConfig:
-    """The configuration of a new run, or of the one resumed."""
-    if resume and folder.config_path.exists():
-        stored = TrainConfig.from_dict(folder.read_config()["config"])
-        if config is not None and config != stored:
-            ours, theirs = config.to_dict(), stored.to_dict()
-            name = next(k for k in ours if ours[k] != theirs[k])
-            said = f"{name} {theirs[name]}, not {ours[name]}"
-            raise InputError(f"{folder.path} was begun with {said}: resume it as it is")
-        return stored
-    if resume and config is None:
-        folder.read_config()  # says that there is no run
-    if config is None:
-        config = TrainConfig()
-    if crew.leads and folder.has_run:
-        raise InputError(f"{folder.path} holds a training run: give --resume to go on with it, or another --out")
-    return config
 
 
 def _as_it_is(folder: RunFolder) -> Trained:
@@ -133,7 +111,7 @@ class _Run:
         if weights is None:
             weights = first_weights(config)
         weights = checkpoints.complete(config.full_shape, weights, str(folder.state_path))
-        self.gpt = GPT.from_weights(config.full_shape, weights, config.dropout).to(self.device)
+        self.gpt = GPT.from_weights(config.full_shape, weights).to(self.device)
         self.learning = optimisers.learning(self.gpt, config)
         self.optimisers = optimisers.build(self.learning, config)
         self.source, self.held_out = games_of(config, self.device)
@@ -145,7 +123,7 @@ class _Run:
         if crew.leads and folder.log_path.exists():
             folder.cut_log(self.step)
         if compiled is None:
-            compiled = _worth_compiling(config, self.games, self.device)
+            compiled = worth_compiling(config, self.games, self.device)
         self.forward = torch.compile(self.gpt) if compiled else self.gpt
         if self.device.type == "cpu":
             keep_freed_memory()
@@ -174,7 +152,7 @@ class _Run:
         self.at_start, self.clock = self.seconds, began
         self._event("resumed" if self.step else "started")
         marks = [m for m in config.checkpoints() if m > self.games]
-        evals = _Marks(config.eval_every, self.games)
+        evals = Marks(config.eval_every, self.games)
         saved, finished = began, self.step >= config.steps
         with stop_signals() as stopped, self.progress:
             while not finished:
@@ -211,8 +189,8 @@ class _Run:
     def _one_step(self) -> None:
         config = self.config
         games = self.source.batch(*self.crew.share(self.games, config.batch))
-        if config.dropout:
-            _seed_dropout(config.seed, self.step, self.crew.rank)
+        self.gpt.set_dropout(config.dropout_at(self.step))
+        _seed_dropout(config.seed, self.step, self.crew.rank)
         self.gpt.train()
         with self._autocast():
             logits = self.forward(games.inputs)
@@ -341,25 +319,6 @@ class _Run:
         self._event("finished")
 
 
-class _Marks:
-    """Multiples of a number of games, each reached once; none where it is 0."""
-
-    def __init__(self, every: int, games: int):
-        self.every, self.done = every, games // every if every else 0
-
-    def reached(self, games: int) -> bool:
-        before, self.done = self.done, games // self.every if self.every else 0
-        return self.done > before
-
-
 def _seed_dropout(seed: int, step: int, rank: int) -> None:
     state = mix64(mix64(torch.tensor(seed)) + step * 65_536 + rank)
     torch.manual_seed(int(state) & (1 << 63) - 1)
-
-
-def _worth_compiling(config: TrainConfig, games: int, device: torch.device) -> bool:
-    """On GPUs always; on a CPU for long runs where there is a compiler, but not with dropout, which it makes slower."""
-    if device.type != "cpu":
-        return True
-    long_enough = config.games - games >= COMPILE_FROM
-    return long_enough and not config.dropout and any(map(shutil.which, ("g++", "clang++")))

@@ -1,5 +1,6 @@
-"""What a run begins with: the weights, the games it is shown and those it is held to."""
+"""What a run begins with: its settings, the weights, the games it is shown and those it is held to."""
 
+import shutil
 from dataclasses import asdict
 
 import torch
@@ -7,11 +8,39 @@ from torch import Tensor
 
 from circuits import lessons
 from circuits.checkpoints import Checkpoint, Shape
+from circuits.crew import Crew
 from circuits.errors import InputError
 from circuits.games import Games, load, transcript_hash
 from circuits.gpt import add_layers, initial_weights
 from circuits.models import read_checkpoint
+from circuits.run_folder import RunFolder
 from circuits.train_config import TrainConfig
+
+#: CPU runs shorter than this many games are not worth the half minute that compiling takes
+COMPILE_FROM = 50_000
+
+
+def settle(config: TrainConfig | None, folder: RunFolder, resume: bool, crew: Crew) -> TrainConfig:
+    """The configuration of a new run, or of the one resumed.
+
+    Raises:
+        InputError: the folder holds a run and ``resume`` is not given, or one begun with other settings, or none.
+    """
+    if resume and folder.config_path.exists():
+        stored = TrainConfig.from_dict(folder.read_config()["config"])
+        if config is not None and config != stored:
+            ours, theirs = config.to_dict(), stored.to_dict()
+            name = next(k for k in ours if ours[k] != theirs[k])
+            said = f"{name} {theirs[name]}, not {ours[name]}"
+            raise InputError(f"{folder.path} was begun with {said}: resume it as it is")
+        return stored
+    if resume and config is None:
+        folder.read_config()  # says that there is no run
+    if config is None:
+        config = TrainConfig()
+    if crew.leads and folder.has_run:
+        raise InputError(f"{folder.path} holds a training run: give --resume to go on with it, or another --out")
+    return config
 
 
 def shape_to_go_on_from(init: str) -> Shape:
@@ -57,6 +86,25 @@ def games_of(config: TrainConfig, device: torch.device) -> tuple[lessons.RandomG
     _, held_out = games.split(config.held_out, config.seed)
     hashes = transcript_hash(held_out.tokens)
     return lessons.FileGames(games, config.seed, hashes, config.symmetries, device), held_out
+
+
+def worth_compiling(config: TrainConfig, games: int, device: torch.device) -> bool:
+    """On GPUs always; on a CPU for long runs where there is a compiler, but not with dropout, which it makes slower."""
+    if device.type != "cpu":
+        return True
+    long_enough = config.games - games >= COMPILE_FROM
+    return long_enough and not config.dropout and any(map(shutil.which, ("g++", "clang++")))
+
+
+class Marks:
+    """Multiples of a number of games, each reached once; none where it is 0."""
+
+    def __init__(self, every: int, games: int):
+        self.every, self.done = every, games // every if every else 0
+
+    def reached(self, games: int) -> bool:
+        before, self.done = self.done, games // self.every if self.every else 0
+        return self.done > before
 
 
 def _read(init: str) -> Checkpoint:

@@ -53,6 +53,10 @@ def train(
     ] = None,
     final: Annotated[float | None, typer.Option(help="Share of the peak rates at the end (default 0.02).")] = None,
     dropout: Annotated[float | None, typer.Option(help="Dropout probability (default 0.0; paper 0.1).")] = None,
+    dropout_until: Annotated[
+        float | None,
+        typer.Option(help="Share of the run after which nothing is dropped (default 1.0)."),
+    ] = None,
     clip: Annotated[float | None, typer.Option(help="Largest gradient norm (default 1.0).")] = None,
     precision: Annotated[str | None, typer.Option(help="bf16 (default; autocast) or fp32.")] = None,
     init: Annotated[
@@ -101,7 +105,7 @@ def train(
     said = {
         "objective": objective, "games": games, "batch": batch, "optimiser": optimiser, "lr": lr, "lr_rest": lr_rest,
         "weight_decay": weight_decay, "warmup": warmup, "decay": decay, "final": final, "dropout": dropout,
-        "clip": clip, "seed": seed, "precision": precision, "games_file": games_file, "notation": notation,
+        "dropout_until": dropout_until, "clip": clip, "seed": seed, "precision": precision, "games_file": games_file, "notation": notation,
         "symmetries": symmetries, "held_out": held_out, "patience": patience, "init": init,
         "freeze": tuple(freeze) if freeze else None, "add_layers": add_layers, "log_every": log_every,
         "eval_every": eval_every, "eval_games": eval_games, "final_eval_games": final_eval_games,

@@ -58,6 +58,12 @@ def test_configurations_come_back():
             TrainConfig.from_dict(bad)
 
 
+def test_a_configuration_of_before_a_setting_has_its_default():
+    older = TrainConfig(games=5).to_dict()
+    del older["dropout_until"]
+    assert TrainConfig.from_dict(older) == TrainConfig(games=5)
+
+
 def test_frozen_layers():
     assert frozen_layers(("L3", "L0-L1", "embed", "L5-6")) == {0, 1, 3, 5, 6}
 
@@ -66,7 +72,14 @@ def test_frozen_layers():
     "config",
     [
         TrainConfig(),
-        TrainConfig(shape_of("paper", act="relu"), dropout=0.1, objective="sampled", optimiser="adamw", lr=5e-4),
+        TrainConfig(
+            shape_of("paper", act="relu"),
+            dropout=0.1,
+            dropout_until=0.6,
+            objective="sampled",
+            optimiser="adamw",
+            lr=5e-4,
+        ),
         TrainConfig(shape_of(layers=3, width=48, heads=4, mlp=100), games=5000, freeze=("L0", "embed"), seed=3),
         TrainConfig(games_file="club.npy", objective="sampled", symmetries=True, patience=2, eval_every=100),
     ],

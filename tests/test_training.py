@@ -75,7 +75,7 @@ def test_it_learns(tmp_path):
 @pytest.mark.parametrize("optimiser", ["muon", "adamw"])
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_resuming_gives_the_same_run(tmp_path, optimiser, dropout):
-    config = replace(CONFIG, optimiser=optimiser, dropout=dropout, batch=24, log_every=2)
+    config = replace(CONFIG, optimiser=optimiser, dropout=dropout, dropout_until=0.5, batch=24, log_every=2)
     training.train(config, tmp_path / "whole")
     part = training.train(config, tmp_path / "legs", minutes=0.0)  # one step and out
     assert not part.finished and part.games == 24
@@ -87,6 +87,19 @@ def test_resuming_gives_the_same_run(tmp_path, optimiser, dropout):
     assert losses(tmp_path / "legs") == losses(tmp_path / "whole")
     a, b = weights(tmp_path / "legs"), weights(tmp_path / "whole")
     assert all(torch.equal(a[name], b[name]) for name in a)
+
+
+def test_dropout_acts_for_the_first_part_of_a_run_only(tmp_path):
+    config = replace(CONFIG, batch=24, log_every=1)
+    runs = {until: replace(config, dropout=0.5, dropout_until=until) for until in (0.0, 0.5, 1.0)}
+    shown = {}
+    for until, run in runs.items():
+        training.train(run, tmp_path / str(until))
+        shown[until] = losses(tmp_path / str(until))
+    training.train(config, tmp_path / "none")
+    assert shown[0.0] == losses(tmp_path / "none") != shown[0.5]
+    first_half = config.steps // 2
+    assert shown[0.5][:first_half] == shown[1.0][:first_half] and shown[0.5][first_half] != shown[1.0][first_half]
 
 
 def test_a_killed_run_goes_on_from_its_last_state(whole, tmp_path):
