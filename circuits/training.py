@@ -247,14 +247,15 @@ class _Run:
         if self.crew.leads:
             self.folder.log(row)
 
-    def _evaluate(self, n: int, counts: bool = False) -> None:
-        """Held-out figures into the log; one that ``counts`` tries the patience where the loss is no lower."""
+    def _evaluate(self, n: int, counts: bool = False, of: int | None = None) -> None:
+        """Held-out figures of the weights after ``of`` games (None: of now) into the log; one that ``counts`` tries
+        the patience where the loss is no lower."""
         games = self.held_out[: min(n, len(self.held_out))]
         row = held_out_figures(self.gpt, games, self.config.objective, self._autocast)
         if not self.source.uniform:
             row["kl"] = None
         self.last_evaluation = row
-        self._write({"kind": "eval", **self._at(), **row})
+        self._write({"kind": "eval", **self._at(), **({"games": of} if of else {}), **row})
         if self.best is not None and row["loss"] >= self.best["loss"]:
             self.worse += counts
             return
@@ -310,13 +311,13 @@ class _Run:
                 new = GPT.from_weights(kept.shape, kept.weights)
                 for own, other in zip(self.gpt.parameters(), new.parameters(), strict=True):
                     own.copy_(other)
-        self._evaluate(self.config.final_eval_games)
+        self._evaluate(self.config.final_eval_games, of=shown)
         if self.crew.leads:
             model = self._checkpoint(self.folder.path.name)
             if shown < self.games:
                 model.card["kept"] = f"the weights after {shown} games, where the held-out loss was lowest"
             checkpoints.write(model, self.folder.model_path, torch.float32)
-        self._event("finished")
+        self._event("finished", kept=shown)
 
 
 def _seed_dropout(seed: int, step: int, rank: int) -> None:

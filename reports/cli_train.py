@@ -105,8 +105,8 @@ def train(
     said = {
         "objective": objective, "games": games, "batch": batch, "optimiser": optimiser, "lr": lr, "lr_rest": lr_rest,
         "weight_decay": weight_decay, "warmup": warmup, "decay": decay, "final": final, "dropout": dropout,
-        "dropout_until": dropout_until, "clip": clip, "seed": seed, "precision": precision, "games_file": games_file, "notation": notation,
-        "symmetries": symmetries, "held_out": held_out, "patience": patience, "init": init,
+        "dropout_until": dropout_until, "clip": clip, "seed": seed, "precision": precision, "games_file": games_file,
+        "notation": notation, "symmetries": symmetries, "held_out": held_out, "patience": patience, "init": init,
         "freeze": tuple(freeze) if freeze else None, "add_layers": add_layers, "log_every": log_every,
         "eval_every": eval_every, "eval_games": eval_games, "final_eval_games": final_eval_games,
         "first_checkpoint": first_checkpoint,

@@ -96,6 +96,11 @@ class Run:
         return self.state in ("finished", "stopped early")
 
     @property
+    def shown(self) -> int:
+        """Games that the weights kept at the end had been shown: fewer than `games` where earlier ones were better."""
+        return int(self.events[-1].get("kept", self.games)) if self.ended else self.games
+
+    @property
     def legs(self) -> tuple[int, ...]:
         """Games at which the run was resumed."""
         return tuple(int(e["games"]) for e in self.events if e["what"] == "resumed")

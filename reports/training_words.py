@@ -33,8 +33,8 @@ def sentence(run: Run) -> str:
     e, planned = run.evaluation, run.config["games"]
     done = f"{games_words(run.games).rpartition(' ')[0]} of {games_words(planned)}"
     opening = {
-        "finished": "",
-        "stopped early": f"Stopped early, with the best of its weights kept, after {done}. ",
+        "finished": f"Finished after {done}. " if run.shown < run.games else "",
+        "stopped early": f"Stopped early after {done}. ",
         "interrupted": f"Interrupted after {done}. ",
         "leg ended": f"Not finished: {done} so far, in {legs_words(run)}. ",
         "nan": f"Ended at step {_broken_step(run)}, after {done}, with a loss that is no number. ",
@@ -44,9 +44,12 @@ def sentence(run: Run) -> str:
         return f"{opening}It was not evaluated on held-out games{'' if run.ended else ' yet'}.".strip()
     top1 = e["illegal_top1"]
     made = "none" if top1 == 0 else share(top1)
-    when = "At the last evaluation, after" if opening else "After"
+    if run.ended and run.shown < run.games:
+        when = f"Its weights after {games_words(run.shown)}, where the held-out loss was lowest, were kept: with them"
+    else:
+        when = f"{'At the last evaluation, after' if opening else 'After'} {games_words(e['games'])},"
     text = (
-        f"{opening}{when} {games_words(e['games'])}, {made} of its first choices "
+        f"{opening}{when} {made} of its first choices "
         f"{'is' if top1 == 0 else 'are'} illegal on {count(int(e['eval_games']))} held-out games"
     )
     tail = f"; {share(e['illegal_mass'])} of its probability lies on illegal moves"

@@ -154,7 +154,10 @@ def test_the_uniform_guess_is_that_of_the_evaluation(monkeypatch):
         ([event("started"), eval_row(2), train_row(3), event("nan", 4, at=37)],
          "Ended at step 37, after 2,560 of 6,400 games, with a loss that is no number."),
         ([event("started"), eval_row(2), event("stopped early", 2), eval_row(2), event("finished", 2)],
-         "Stopped early, with the best of its weights kept, after 1,280 of 6,400 games."),
+         "Stopped early after 1,280 of 6,400 games. At the last evaluation, after 1,280 games, 33 %"),
+        ([event("started"), eval_row(2), event("stopped early", 3), eval_row(2), event("finished", 3, kept=1280)],
+         "early after 1,920 of 6,400 games. Its weights after 1,280 games, where the held-out loss was lowest, were "
+         "kept: with them 33 %"),
         ([event("started"), eval_row(2) | {"illegal_top1": 0.0}, event("finished", 2)], "none of its first choices is"),
         ([event("finished", 2), event("resumed", 2), eval_row(2), event("finished", 2)], "After 1,280 games, 33 %"),
     ],
