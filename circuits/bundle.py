@@ -7,7 +7,8 @@
 The joined file is kept in the user's cache folder, under a name with its checksum, which is verified at every
 use: a damaged copy is made anew, and where none can be kept the parts are joined in memory.
 
-    python -m circuits.bundle FILE       puts a model file into circuits/assets, whole or in parts
+    python -m circuits.bundle FILE       puts a model file into circuits/assets, whole or in parts; bad input
+                                         ends in one line on stderr and exit status 2
 """
 
 import json
@@ -19,6 +20,7 @@ from hashlib import sha256
 from importlib.resources import as_file, files
 from importlib.resources.abc import Traversable
 from pathlib import Path
+from typing import NoReturn
 
 from circuits import checkpoints
 from circuits.checkpoints import Checkpoint
@@ -168,12 +170,17 @@ def _remove_parts(folder: Path, name: str, but: set[str]) -> None:
 def main() -> None:
     """``python -m circuits.bundle FILE``: see the top of the file."""
     if len(sys.argv) != 2:
-        sys.exit("usage: python -m circuits.bundle FILE (a model file of ours, named as the bundled model is)")
+        _refuse("usage: python -m circuits.bundle FILE (a model file of ours, named as the bundled model is)")
     try:
         for path in store(sys.argv[1], Path(__file__).parent / "assets", PART_BYTES):
             print(f"{path}  {path.stat().st_size:,} bytes")
     except InputError as error:
-        sys.exit(f"circuits.bundle: {error}")
+        _refuse(f"circuits.bundle: {error}")
+
+
+def _refuse(message: str) -> NoReturn:
+    print(" ".join(message.split()), file=sys.stderr)
+    sys.exit(2)
 
 
 if __name__ == "__main__":

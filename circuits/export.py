@@ -8,6 +8,9 @@
 
 Weights are written as fp16 where that loses nothing, and as fp32 otherwise, so that a copy keeps its hash and with
 it its probes; fp16 that does round is for the asking, and the card then says from which model.
+
+Nothing is written over but the hub's folder of an earlier export: its config.json says "model_type": "othello-gpt",
+its README.md "library_name: othello-circuits", and besides these and model.safetensors there is nothing in it.
 """
 
 import json
@@ -23,7 +26,7 @@ from torch import Tensor
 from circuits import checkpoints
 from circuits.checkpoints import Checkpoint, Shape
 from circuits.errors import InputError
-from circuits.files import write_whole
+from circuits.files import ANOTHER, write_whole
 from circuits.models import weights_hash
 
 FORMATS = ("safetensors", "transformerlens", "hub")
@@ -31,6 +34,10 @@ DTYPES = {"fp32": torch.float32, "fp16": torch.float16}
 _ENDINGS = {".safetensors": "safetensors", ".pth": "transformerlens", ".pt": "transformerlens", "": "hub"}
 TAGS = ("othello", "othello-gpt", "transformer-lens", "interpretability")
 _REPOSITORY = "OWNER/NAME"
+_MODEL, _CONFIG, _README = "model.safetensors", "config.json", "README.md"
+#: what tells an export's config.json and README.md from those of others
+_MARKS = {"model_type": "othello-gpt", "normalization_type": "LN"}
+_LIBRARY = "othello-circuits"
 
 
 @dataclass(frozen=True)
@@ -71,15 +78,16 @@ def export(
     """Write a model; ``circuits.models.read_checkpoint`` gives one from anything that can be loaded.
 
     Args:
-        out: a file, or the folder of the hub's form.
+        out: a new file, or the folder of the hub's form: new, empty, or of an earlier export.
         format: one of `FORMATS`; by default what ``out`` ends in says (nothing: a folder for the hub).
         dtype: "fp32" or "fp16"; by default fp16 where every weight is the same in it.
         repository: where the folder will be uploaded to, for the commands in its README.
         license: as the hub abbreviates it, such as "mit"; by default what the card says, or "unknown".
 
     Raises:
-        InputError: an unknown ending, format or dtype; a weight too large for fp16; a place that cannot be
-            written; for TransformerLens an eps that its files do not carry.
+        InputError: an unknown ending, format or dtype; a file that exists already, a folder with anything else in
+            it; a weight too large for fp16; a place that cannot be written; for TransformerLens an eps that its
+            files do not carry.
     """
     out = Path(out)
     form = _format(out, format)
@@ -89,6 +97,7 @@ def export(
         raise InputError(f"{repository!r} names no repository: it is written owner/name")
     if license is not None and not re.fullmatch(r"[A-Za-z0-9.-]+", license):
         raise InputError(f"{license!r} is no licence as the hub abbreviates them: mit, apache-2.0, cc-by-4.0, other")
+    _check_place(out, form)
     given = weights_hash(checkpoint.shape, checkpoint.weights)
     if dtype is None:
         dtype = "fp16" if weights_hash(checkpoint.shape, _rounded(checkpoint.weights)) == given else "fp32"
@@ -143,6 +152,49 @@ def _format(out: Path, format: str | None) -> str:
     return format
 
 
+def _check_place(out: Path, form: str) -> None:
+    """Refuse to write over anything but an earlier export's folder."""
+    if not os.path.exists(out):
+        return
+    if form != "hub":
+        raise InputError(f"{out} exists already: remove it or {ANOTHER}")
+    if not out.is_dir():
+        raise InputError(f"{out} is a file; for the hub, give a folder")
+    try:
+        names = sorted(os.listdir(out))
+    except OSError as error:
+        raise InputError(f"cannot read {out}: {error.strerror or error}; {ANOTHER}") from None
+    earlier = _is_config(out / _CONFIG)  # without it nothing in the folder is taken for ours
+    others = [name for name in names if not (earlier and _is_exported(out / name))]
+    if others:
+        more = f" and {len(others) - 6} more" if len(others) > 6 else ""
+        what = "is not" if len(others) == 1 else "are not"
+        raise InputError(f"{out} is in use: {', '.join(others[:6])}{more} {what} of an earlier export; {ANOTHER}")
+
+
+def _is_exported(file: Path) -> bool:
+    """Whether a file beside our config.json is an export's."""
+    if file.is_symlink() or not file.is_file():  # a link's target would be written over
+        return False
+    return file.name in (_CONFIG, _MODEL) or (file.name == _README and _is_readme(file))
+
+
+def _is_config(file: Path) -> bool:
+    try:
+        config = json.loads(file.read_text("utf-8"))
+    except (OSError, ValueError, RecursionError):
+        return False
+    return isinstance(config, dict) and _MARKS.items() <= config.items() and config.get("dtype") in (*DTYPES,)
+
+
+def _is_readme(file: Path) -> bool:
+    try:
+        before, *metadata = file.read_text("utf-8").split("---\n", 2)
+    except (OSError, ValueError):
+        return False
+    return not before and len(metadata) == 2 and f"library_name: {_LIBRARY}" in metadata[0].splitlines()
+
+
 def _rounded(weights: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: w.half().float() for name, w in weights.items()}
 
@@ -160,13 +212,11 @@ def _to_fp16(checkpoint: Checkpoint, hash_: str) -> Checkpoint:
 
 def _write_folder(checkpoint: Checkpoint, folder: Path, dtype: str, hash_: str, repository: str, license: str) -> int:
     """The bytes of the model file."""
-    if folder.exists() and not folder.is_dir():
-        raise InputError(f"{folder} is a file; for the hub, give a folder")
-    model = folder / "model.safetensors"
+    model = folder / _MODEL
     checkpoints.write(checkpoint, model, DTYPES[dtype])
-    config = {"model_type": "othello-gpt", **asdict(checkpoint.shape), "normalization_type": "LN", "dtype": dtype}
+    config = {**_MARKS, **asdict(checkpoint.shape), "dtype": dtype}
     readme = model_card(checkpoint, dtype, hash_, model.stat().st_size, repository, license)
-    for name, text in (("config.json", json.dumps(config, indent=2) + "\n"), ("README.md", readme)):
+    for name, text in ((_CONFIG, json.dumps(config, indent=2) + "\n"), (_README, readme)):
         with write_whole(folder / name) as temporary:
             temporary.write_text(text, encoding="utf-8")
     return model.stat().st_size
@@ -177,7 +227,7 @@ def model_card(checkpoint: Checkpoint, dtype: str, hash_: str, size: int, reposi
     from huggingface_hub import ModelCardData
 
     s = checkpoint.shape
-    about = ModelCardData(license=license, library_name="othello-circuits", tags=list(TAGS)).to_yaml()
+    about = ModelCardData(license=license, library_name=_LIBRARY, tags=list(TAGS)).to_yaml()
     parameters = sum(w.numel() for w in checkpoint.weights.values())
     made = "\n".join(f"- {_line(k)}: {_line(v)}" for k, v in checkpoint.card.items() if k != "name")
     return f"""---

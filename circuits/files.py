@@ -1,5 +1,6 @@
 """Files written whole or not at all, and where finished work is kept."""
 
+import errno
 import os
 import tempfile
 from collections.abc import Iterator
@@ -40,7 +41,8 @@ def write_whole(path: str | os.PathLike) -> Iterator[Path]:
         os.replace(temporary, target)
         temporary = None
     except OSError as error:
-        raise InputError(f"cannot write {path}: {error.strerror or error}; {ANOTHER}") from error
+        hint = f"free some space, or {ANOTHER}" if error.errno == errno.ENOSPC else ANOTHER
+        raise InputError(f"cannot write {path}: {error.strerror or error}; {hint}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

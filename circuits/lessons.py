@@ -31,8 +31,10 @@ from circuits.notation import N_CTX, SQUARE_TOKEN, TOKEN_SQUARE
 from circuits.othello import random_games, replay
 
 OBJECTIVES = ("legal", "sampled")
-#: the seed of the games that a model trained here is evaluated on; refused as a seed of training
+#: the seed of the games that a model trained here is evaluated on
 HELD_OUT_SEED = 1_000_003
+#: added to a run's seed: the games that a model was trained on are those of no seed that people give elsewhere
+TRAINING_SEEDS = 1 << 40
 #: games made at once: small batches would spend their time on overhead
 CHUNK = 4096
 
@@ -88,7 +90,8 @@ def figures(logits: Float[Tensor, "game ply token"], games: Lesson) -> dict[str,
 
 
 class RandomGames:
-    """Fresh games by uniform choice among the legal moves: game ``i`` is `othello.random_games`' game i.
+    """Fresh games by uniform choice among the legal moves: game ``i`` is `othello.random_games`' game i of a seed
+    from a range of its own (`TRAINING_SEEDS`).
 
     ``held_out`` are transcript hashes; a game among them (which no run has met) is shown as padding.
     """
@@ -96,8 +99,6 @@ class RandomGames:
     uniform = True
 
     def __init__(self, seed: int, held_out: Int[Tensor, "game"], device: str | torch.device = "cpu"):
-        if seed == HELD_OUT_SEED:
-            raise InputError(f"seed {seed} is that of the games held out for evaluation: give another")
         self.seed, self.device = seed, torch.device(device)
         self.held_out = held_out.to(self.device)
         self.chunk = CHUNK if self.device.type == "cpu" else 16 * CHUNK
@@ -119,7 +120,7 @@ class RandomGames:
         return Lesson(torch.cat([p.tokens for p in parts]), torch.cat([p.legal for p in parts]))
 
     def _make(self, at: int) -> Lesson:
-        tokens = random_games(self.chunk, self.seed, first=at * self.chunk, device=self.device)
+        tokens = random_games(self.chunk, TRAINING_SEEDS + self.seed, first=at * self.chunk, device=self.device)
         met = torch.isin(transcript_hash(tokens), self.held_out)
         return lesson(tokens.masked_fill_(met[:, None], 0))
 

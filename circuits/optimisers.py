@@ -94,7 +94,11 @@ def state_tensors(optimisers: list[torch.optim.Optimizer]) -> dict[str, Tensor]:
 
 
 def restore(optimisers: list[torch.optim.Optimizer], tensors: dict[str, Tensor]) -> None:
-    """The inverse of `state_tensors`."""
+    """The inverse of `state_tensors`.
+
+    Raises:
+        ValueError: tensors that are not of all these optimisers' parameters.
+    """
     for i, optimiser in enumerate(optimisers):
         state = optimiser.state_dict()
         slots: dict[int, dict[str, Tensor]] = {}
@@ -102,5 +106,7 @@ def restore(optimisers: list[torch.optim.Optimizer], tensors: dict[str, Tensor])
             which, j, slot = key.split(".")
             if int(which) == i:
                 slots.setdefault(int(j), {})[slot] = value
+        if sorted(slots) != [j for group in state["param_groups"] for j in group["params"]]:
+            raise ValueError("the state of some parameters is missing")
         state["state"] = slots
         optimiser.load_state_dict(state)

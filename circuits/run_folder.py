@@ -13,6 +13,7 @@ and lines past the state that a run goes on from are dropped.
 import fcntl
 import json
 import os
+from contextlib import suppress
 from pathlib import Path
 
 from safetensors import SafetensorError, safe_open
@@ -32,7 +33,7 @@ class RunFolder:
         self.path = Path(path)
         self.log_path, self.state_path = self.path / "log.jsonl", self.path / "state.safetensors"
         self.model_path, self.config_path = self.path / "model.safetensors", self.path / "run.json"
-        self._lock = None
+        self._lock, self._made = None, False
 
     def open(self) -> "RunFolder":
         """Take the folder, making it where it is missing.
@@ -40,13 +41,17 @@ class RunFolder:
         Raises:
             InputError: it cannot be made or written, or another run holds it.
         """
+        place = self.path / "lock"
+        self._made = not self.path.exists()
         try:
             self.path.mkdir(parents=True, exist_ok=True)
-            self._lock = open(self.path / "lock", "a+")  # noqa: SIM115
+            self._lock = open(place, "a+")  # noqa: SIM115
         except OSError as error:
             raise InputError(f"cannot write to {self.path}: {error.strerror or error}; give another --out") from None
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)  # released by the system when the process ends
+            if not (place.exists() and os.path.samestat(os.fstat(self._lock.fileno()), place.stat())):
+                raise BlockingIOError  # another process has just removed it
         except OSError:
             self._lock.seek(0)
             holder = self._lock.read().strip() or "unknown"
@@ -59,9 +64,16 @@ class RunFolder:
         return self
 
     def close(self) -> None:
-        if self._lock is not None:
-            self._lock.close()
-            self._lock = None
+        """Give the folder back; one in which no run was begun is left as it was found."""
+        if self._lock is None:
+            return
+        if not self.has_run:
+            (self.path / "lock").unlink(missing_ok=True)
+            if self._made:
+                with suppress(OSError):  # it holds something else
+                    self.path.rmdir()
+        self._lock.close()
+        self._lock = None
 
     def __enter__(self) -> "RunFolder":
         return self.open()
@@ -102,7 +114,9 @@ class RunFolder:
             with open(self.log_path, "a", encoding="utf-8") as file:
                 file.write(json.dumps(row, allow_nan=False) + "\n")
         except OSError as error:
-            raise InputError(f"cannot write {self.log_path}: {error.strerror or error}") from None
+            raise InputError(
+                f"cannot write {self.log_path}: {error.strerror or error}; then --resume goes on"
+            ) from None
 
     def read_log(self) -> list[dict]:
         """Every whole line of the log, in order; none where there is no log yet."""
@@ -156,9 +170,9 @@ def read_log(path: str | os.PathLike) -> list[dict]:
     for number, line in enumerate(lines, 1):
         try:
             row = json.loads(line)
-            if not (isinstance(row, dict) and {"kind", "step", "games"} <= set(row)):
+            if not all(isinstance(row[name], int | float) for name in ("step", "games")) or "kind" not in row:
                 raise ValueError
-        except (ValueError, TypeError):
+        except (ValueError, TypeError, KeyError):
             if number == len(lines) and not line.endswith("\n"):
                 break
             raise InputError(f"{path}, line {number}: no line of a training log") from None

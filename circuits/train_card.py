@@ -15,21 +15,24 @@ OBJECTIVE_WORDS = {
 
 
 def card(
-    config: TrainConfig, name: str, data: str, machine: str, games: int, seconds: float, evaluation: dict
+    config: TrainConfig, name: str, about: dict, games: int, seconds: float, evaluation: dict
 ) -> dict[str, str | int | float]:
-    """The card of a model after ``games`` games; ``evaluation`` is the last held-out line of the log, or empty."""
+    """The card of a model after ``games`` games.
+
+    ``about`` is the run's description (``run.json``), ``evaluation`` the last held-out line of its log, or empty.
+    """
     lr, lr_rest = config.rates
     made = {
         "name": name,
-        "data": data,
+        "data": about["data"],
         "games": games,
         "objective": OBJECTIVE_WORDS[config.objective],
         "optimiser": f"{config.optimiser}, rates {lr} and {lr_rest}, weight decay {config.matrix_decay}, "
         f"batch {config.batch}",
         "dropout": _dropout_words(config),
         "seed": config.seed,
-        "started from": config.init or "random weights",
-        "machine": machine,
+        "started from": about["started_from"],
+        "machine": about["machine"],
         "precision": config.precision,
         "minutes": round(seconds / 60, 1),
         "command": command_of(config),

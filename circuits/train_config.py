@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, fields, replace
 
 from circuits.checkpoints import ACTIVATIONS, Shape
 from circuits.errors import InputError
-from circuits.lessons import HELD_OUT_SEED, OBJECTIVES
+from circuits.lessons import OBJECTIVES, TRAINING_SEEDS
 
 SIZES = {
     "paper": Shape(n_layers=8, d_model=512, n_heads=8, d_head=64, d_mlp=2048),
@@ -110,7 +110,7 @@ class TrainConfig:
         _check(0 <= self.dropout_until <= 1, "dropout_until", self.dropout_until, "a fraction of the run, 0 to 1")
         _check(0 < self.clip < math.inf, "clip", self.clip, "a positive gradient norm")
         _check(0 < self.held_out < 1, "held_out", self.held_out, "a fraction between 0 and 1")
-        _check(self.seed != HELD_OUT_SEED, "seed", self.seed, "another seed: this one makes the held-out games")
+        _check(self.seed < TRAINING_SEEDS, "seed", self.seed, "below 2^40")
         for part in self.freeze:
             known = "embed, pos_embed, ln_final, unembed, init, or layers as in L3 or L0-L5"
             _check(bool(_PART.fullmatch(part)), "freeze", part, known)

@@ -30,13 +30,17 @@ from circuits.run_folder import RunFolder
 from circuits.train_card import card, command_of
 from circuits.train_config import TrainConfig
 from circuits.training_evaluation import held_out_figures
-from circuits.training_progress import Meter, Progress
-from circuits.training_start import Marks, first_weights, games_of, settle, worth_compiling
+from circuits.training_progress import Meter, Progress, say
+from circuits.training_start import Marks, first_weights, games_of, settle, started_from, worth_compiling
 
 #: seconds between saved states: what a kill loses at most
 SAVE_SECONDS = 120.0
 #: where in a run a line of the log was written
 _AT = ("step", "games", "seconds")
+
+
+class LossIsNoNumber(InputError):
+    """A step whose loss or gradient is no number."""
 
 
 @dataclass(frozen=True)
@@ -78,9 +82,11 @@ def train(
 
     Raises:
         InputError: the folder holds a run already or is in use, a device that is not there, ``legal`` on games that
-            are not uniformly random, a file to go on from that is of no use, a full disk; or the loss is no
-            number, naming the step. The last saved state stays.
+            are not uniformly random, a file to go on from that is of no use, a full disk.
+        LossIsNoNumber: an InputError that names the step. The last checkpoint stays.
     """
+    if minutes is not None and not minutes >= 0:
+        raise InputError(f"minutes {minutes}: it must be at least 0")
     folder = RunFolder(out)
     crew = Crew.join(device)
     with crew, folder if crew.leads else nullcontext():
@@ -94,9 +100,9 @@ def train(
 def _as_it_is(folder: RunFolder) -> Trained:
     """A finished run, from its log."""
     log = folder.read_log()
-    last = log[-1]
     figures = [{k: v for k, v in row.items() if k not in ("kind", *_AT)} for row in log if row["kind"] == "eval"]
-    return Trained(folder.path, True, last["games"], last["seconds"], figures[-1])
+    games, seconds = (max((row.get(name, 0) for row in log), default=0) for name in ("games", "seconds"))
+    return Trained(folder.path, True, int(games), float(seconds), figures[-1] if figures else {})
 
 
 class _Run:
@@ -116,15 +122,19 @@ class _Run:
         self.optimisers = optimisers.build(self.learning, config)
         self.source, self.held_out = games_of(config, self.device)
         if counters is not None:
-            optimisers.restore(self.optimisers, {k[2:]: v for k, v in tensors.items() if k.startswith("o.")})
-            self._take(counters)
-        elif crew.leads:
-            folder.write_config(self._about())
+            self._take(counters, {k[2:]: v for k, v in tensors.items() if k.startswith("o.")})
+            self.about = folder.read_config()
+        else:
+            self.about = self._describe()
+            if crew.leads:
+                folder.write_config(self.about)
         if crew.leads and folder.log_path.exists():
             folder.cut_log(self.step)
         if compiled is None:
-            compiled = worth_compiling(config, self.games, self.device)
+            compiled = worth_compiling(config, self.device)
         self.forward = torch.compile(self.gpt) if compiled else self.gpt
+        if compiled and progress and crew.leads:
+            say("compiling the model at the first step, which takes half a minute or so")
         if self.device.type == "cpu":
             keep_freed_memory()
         self.progress = Progress(config.games, self.games, shown=progress and crew.leads)
@@ -133,14 +143,15 @@ class _Run:
     def games(self) -> int:
         return self.step * self.config.batch
 
-    def _about(self) -> dict:
+    def _describe(self) -> dict:
         return {
             "config": self.config.to_dict(),
             "command": command_of(self.config),
             "parameters": sum(p.numel() for p in self.gpt.parameters()),
             "learning": sum(p.numel() for p in self.learning.values()),
             "data": self.source.about,
-            "machine": self._machine(),
+            "started_from": started_from(self.config),
+            "machine": describe(self.device) + (f" x {self.crew.size}" if self.crew.size > 1 else ""),
             "versions": {"torch": torch.__version__, "python": platform.python_version()},
             "begun": datetime.now(UTC).isoformat(timespec="seconds"),
         }
@@ -153,7 +164,7 @@ class _Run:
         self._event("resumed" if self.step else "started")
         marks = [m for m in config.checkpoints() if m > self.games]
         evals = Marks(config.eval_every, self.games)
-        saved, finished = began, self.step >= config.steps
+        saved, finished = began, self.step >= config.steps or self._patience_is_over()
         with stop_signals() as stopped, self.progress:
             while not finished:
                 self._one_step()
@@ -165,7 +176,7 @@ class _Run:
                     if at_mark:
                         marks = [m for m in marks if m > self.games]
                         self._keep_checkpoint()
-                    if config.patience and self.worse >= config.patience:
+                    if self._patience_is_over():
                         self._event("stopped early")
                         finished = True
                 finished = finished or self.step >= config.steps
@@ -181,6 +192,9 @@ class _Run:
         if finished:
             self._finish()
         return Trained(self.folder.path, finished, self.games, self._now(), self.last_evaluation)
+
+    def _patience_is_over(self) -> bool:
+        return 0 < self.config.patience <= self.worse
 
     def _now(self) -> float:
         """Seconds of training so far, over all legs."""
@@ -222,9 +236,10 @@ class _Run:
         if step is None:
             return
         self._event("nan", at=step)
-        state = self.folder.state_path
-        kept = f"; the state before it is in {state}" if state.exists() else ""
-        raise InputError(f"step {step}: the loss or its gradient is no number{kept}: give a lower --lr")
+        kept = sorted(self.folder.path.glob("checkpoints/*"))
+        last = f", from the start or with --init {kept[-1]}" if kept else ""
+        again = f"begin again in another --out with a lower --lr{last}"
+        raise LossIsNoNumber(f"step {step}: the loss or its gradient is no number; {again}")
 
     def _log_train(self) -> None:
         self._check_finite()
@@ -271,6 +286,7 @@ class _Run:
             tensors = {f"w.{k}": v for k, v in self.gpt.to_weights().items()}
             tensors |= {f"o.{k}": v for k, v in optimisers.state_tensors(self.optimisers).items()}
             counters = {
+                "config": self.config.to_dict(),
                 "step": self.step,
                 "seconds": self._now(),
                 "best": self.best,
@@ -281,20 +297,23 @@ class _Run:
             self.folder.save_state(tensors, counters)
         self.crew.wait()
 
-    def _take(self, counters: dict) -> None:
-        self.step, self.seconds = counters["step"], counters["seconds"]
-        self.best, self.worse, self.last_evaluation = counters["best"], counters["worse"], counters["evaluation"]
-        self.meter = Meter.from_dict(counters["meter"])
+    def _take(self, counters: dict, slots: dict[str, torch.Tensor]) -> None:
+        state = self.folder.state_path
+        try:
+            of = TrainConfig.from_dict(counters.get("config", self.config.to_dict()))
+            optimisers.restore(self.optimisers, slots)
+            self.step, self.seconds = int(counters["step"]), float(counters["seconds"])
+            self.best, self.worse, self.last_evaluation = counters["best"], counters["worse"], counters["evaluation"]
+            self.meter = Meter.from_dict(counters["meter"])
+        except (KeyError, TypeError, ValueError, AttributeError):
+            raise InputError(f"{state} is damaged: it can't be gone on from") from None
+        if of != self.config:
+            raise InputError(f"{state} is of another run than {self.folder.config_path}: put its own back")
 
     def _checkpoint(self, name: str | None = None) -> Checkpoint:
         name = name or f"{self.folder.path.name}-{self.games}"
-        about = card(
-            self.config, name, self.source.about, self._machine(), self.games, self._now(), self.last_evaluation
-        )
-        return Checkpoint(self.config.full_shape, self.gpt.to_weights(), about, name)
-
-    def _machine(self) -> str:
-        return describe(self.device) + (f" x {self.crew.size}" if self.crew.size > 1 else "")
+        made = card(self.config, name, self.about, self.games, self._now(), self.last_evaluation)
+        return Checkpoint(self.config.full_shape, self.gpt.to_weights(), made, name)
 
     def _keep_checkpoint(self) -> None:
         if self.crew.leads:

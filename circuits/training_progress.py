@@ -41,8 +41,9 @@ class Meter:
 
     def row(self, seconds: float, batch: int, uniform: bool) -> dict:
         """The means of the steps since the last call, and a new beginning."""
-        losses = torch.stack(self.losses).double()
-        norms = torch.stack(self.norms).double()
+        # Those of a resumed state lie on the CPU.
+        losses = torch.stack([x.cpu() for x in self.losses]).double()
+        norms = torch.stack([x.cpu() for x in self.norms]).double()
         positions = self.figures.pop("positions", 0)
         shares = {SHORT.get(k, k): v / positions for k, v in self.figures.items()} if positions else {}
         since = self._since
@@ -113,7 +114,11 @@ class Progress:
             rate = (self.done - self._first) / max(self._last - self._began, 1e-9)
             left = max(self.games - self.done, 0) / rate / 60 if rate else math.inf
             line = f"{row['games']:,} of {self.games:,} games, {left:.0f} min left, {words}"
-            print(line, file=sys.stderr, flush=True)
+            say(line)
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
 
 
 def figures_in_words(row: dict) -> str:

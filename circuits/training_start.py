@@ -1,5 +1,6 @@
 """What a run begins with: its settings, the weights, the games it is shown and those it is held to."""
 
+import os
 import shutil
 from dataclasses import asdict
 
@@ -12,12 +13,14 @@ from circuits.crew import Crew
 from circuits.errors import InputError
 from circuits.games import Games, load, transcript_hash
 from circuits.gpt import add_layers, initial_weights
-from circuits.models import read_checkpoint
+from circuits.models import read_checkpoint, weights_hash
 from circuits.run_folder import RunFolder
 from circuits.train_config import TrainConfig
 
 #: CPU runs shorter than this many games are not worth the half minute that compiling takes
 COMPILE_FROM = 50_000
+#: so many of the held-out random games are kept out of files of games
+LOOKED_AT = 10_000
 
 
 def settle(config: TrainConfig | None, folder: RunFolder, resume: bool, crew: Crew) -> TrainConfig:
@@ -27,13 +30,15 @@ def settle(config: TrainConfig | None, folder: RunFolder, resume: bool, crew: Cr
         InputError: the folder holds a run and ``resume`` is not given, or one begun with other settings, or none.
     """
     if resume and folder.config_path.exists():
-        stored = TrainConfig.from_dict(folder.read_config()["config"])
-        if config is not None and config != stored:
-            ours, theirs = config.to_dict(), stored.to_dict()
+        stored = stored_config(folder)
+        if config is not None and _settings(config) != _settings(stored):
+            ours, theirs = _settings(config), _settings(stored)
             name = next(k for k in ours if ours[k] != theirs[k])
             said = f"{name} {theirs[name]}, not {ours[name]}"
             raise InputError(f"{folder.path} was begun with {said}: resume it as it is")
         return stored
+    if resume and folder.has_run:
+        raise InputError(f"{folder.config_path} is missing: without its settings the run can't be gone on with")
     if resume and config is None:
         folder.read_config()  # says that there is no run
     if config is None:
@@ -41,6 +46,26 @@ def settle(config: TrainConfig | None, folder: RunFolder, resume: bool, crew: Cr
     if crew.leads and folder.has_run:
         raise InputError(f"{folder.path} holds a training run: give --resume to go on with it, or another --out")
     return config
+
+
+def stored_config(folder: RunFolder) -> TrainConfig:
+    """The configuration that a run was begun with.
+
+    Raises:
+        InputError: no run in the folder, or a damaged ``run.json``.
+    """
+    try:
+        return TrainConfig.from_dict(folder.read_config()["config"])
+    except InputError as error:
+        where = str(folder.config_path)
+        raise error if str(folder.path) in str(error) else InputError(f"{where} is damaged: {error}") from None
+
+
+def _settings(config: TrainConfig) -> dict:
+    """Every setting, with the defaults that depend on others filled in and the sizes one by one."""
+    lr, lr_rest = config.rates
+    settings = config.to_dict() | {"lr": lr, "lr_rest": lr_rest, "weight_decay": config.matrix_decay}
+    return settings.pop("shape") | settings
 
 
 def shape_to_go_on_from(init: str) -> Shape:
@@ -68,6 +93,14 @@ def first_weights(config: TrainConfig) -> dict[str, Tensor]:
     return add_layers(config.shape, weights, config.add_layers, config.seed)[1]
 
 
+def started_from(config: TrainConfig) -> str:
+    """What `first_weights` are, for the model's card: the file's name, and the hash of what is in it."""
+    if config.init is None:
+        return "random weights"
+    start = _read(config.init)
+    return f"{os.path.basename(config.init)}, hash {weights_hash(start.shape, start.weights)}"
+
+
 def games_of(config: TrainConfig, device: torch.device) -> tuple[lessons.RandomGames | lessons.FileGames, Games]:
     """The games a run is shown, and those held out from it.
 
@@ -80,19 +113,20 @@ def games_of(config: TrainConfig, device: torch.device) -> tuple[lessons.RandomG
     games = load(config.games_file, notation=config.notation)
     if config.objective == "legal" and not lessons.is_uniform(games):
         raise InputError(
-            f"objective legal is for games of uniformly random moves, and {config.games_file} does not say that it "
-            "holds such: give --objective sampled"
+            f"objective legal is for games of uniformly random moves, which only a .safetensors file written by "
+            f"'othello-circuits games generate' vouches for, not {config.games_file}: give --objective sampled"
         )
     _, held_out = games.split(config.held_out, config.seed)
-    hashes = transcript_hash(held_out.tokens)
+    # A file may hold the games that every model is looked at with, too.
+    hashes = torch.cat([transcript_hash(g.tokens) for g in (held_out, lessons.held_out_games(LOOKED_AT))])
     return lessons.FileGames(games, config.seed, hashes, config.symmetries, device), held_out
 
 
-def worth_compiling(config: TrainConfig, games: int, device: torch.device) -> bool:
+def worth_compiling(config: TrainConfig, device: torch.device) -> bool:
     """On GPUs always; on a CPU for long runs where there is a compiler, but not with dropout, which it makes slower."""
     if device.type != "cpu":
         return True
-    long_enough = config.games - games >= COMPILE_FROM
+    long_enough = config.games >= COMPILE_FROM  # whatever is left, so that a resumed run is the same one
     return long_enough and not config.dropout and any(map(shutil.which, ("g++", "clang++")))
 
 

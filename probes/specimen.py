@@ -2,7 +2,8 @@
 
 play        the figures of `circuits.behaviour`, over all plies and by ply
 board       accuracy of linear probes after every layer: mine/theirs/empty and black/white/empty, plies 5..53,
-            trained on four fifths of the games and tested on the rest
+            trained on four fifths of the games and tested on the rest, beside a constant guess: the most frequent
+            state of each square at each ply
 patterns    pattern neurons (`circuits.pattern_neurons`) at 0.95 and 0.9 by the released rule, as published, and by
             the strict one; and how many of the 960 patterns they cover
 one fact    neurons that one fact about the board describes with a held-out skill above 0.5 and above 0.9
@@ -13,6 +14,7 @@ compared on equal terms. Hits of patterns grow with the games: compare only coun
 """
 
 import hashlib
+import html
 import json
 import os
 import platform
@@ -35,6 +37,7 @@ from circuits.mining import mine
 from circuits.othello_model import OthelloModel
 from circuits.pattern_neurons import PatternNeurons, pattern_neurons
 from circuits.patterns import Gallery
+from probes import baselines
 from probes.published import PATTERN_NEURONS, PUBLISHED
 from probes.scoring import Item, count
 from probes.training import train
@@ -42,7 +45,7 @@ from probes.training import train
 FORMAT = "othello-circuits specimen 1"
 GAMES = 1500
 PLAY_GAMES, PATTERN_GAMES, FACT_GAMES = 600, 900, 300
-HELD_OUT = 0.2
+SPLIT = {"held_out": 0.2, "seed": 0}
 SKILLS = (0.5, 0.9)
 TASKS = {"mine_theirs": "board", "black_white": "board_absolute"}
 
@@ -52,7 +55,9 @@ class Specimen:
     """Figures of one model; a tuple has one entry per layer unless stated.
 
     Attributes:
-        about: the model's name, hash and sizes; the games and how many each part used; versions, seconds.
+        about: the model's name, hash and sizes; the games and how many each part used; versions, seconds;
+            ``constant_guess``: task -> accuracy of the constant guess on the probes' held-out games (none in a file
+            written before there was one).
         play: `PlayQuality`'s figures.
         play_by_ply: the same figures -> by ply, None where there is no position.
         mine_theirs, black_white: accuracies after each layer, as fractions.
@@ -77,6 +82,20 @@ class Specimen:
     def table(self) -> str:
         """Text: one line a layer under a caption, with the published model's figures beside."""
         return _table(self)
+
+    def __repr__(self) -> str:
+        layer = max(range(len(self.mine_theirs)), key=lambda i: self.mine_theirs[i])
+        guess = self.about.get("constant_guess")
+        beside = f" (constant guess {100 * guess['mine_theirs']:.1f})" if guess else ""
+        bar, found = next(iter(self.patterns.items()))
+        return (
+            f"{self.about['model']}: {100 * self.play['illegal_top1']:.3f} % of first choices illegal; mine/theirs "
+            f"read best after L{layer}, {100 * self.mine_theirs[layer]:.1f} %{beside};\n"
+            f"{sum(found['released'])} pattern neurons at {bar}"
+        )
+
+    def _repr_html_(self) -> str:
+        return f"<pre>{html.escape(self.table())}</pre>"
 
     def to_json(self, path: str | os.PathLike | None = None) -> str:
         """As JSON with a checksum, and into a file where a path is given."""
@@ -142,6 +161,7 @@ def examine(
     found = pattern_neurons(model, games[:pattern_games], progress=_label(progress, "pattern neurons"))
     one_fact = _count_facts(model, games[:fact_games], progress)
     boards = _probe(model, games[:n_games], progress)
+    guess = _constant_guess(games[:n_games])
     about = {
         "model": model.name,
         "model_hash": model.hash,
@@ -153,6 +173,7 @@ def examine(
         "pattern_games": found[0].games,
         "maxima_games": found[0].maxima_games,
         "fact_games": fact_games,
+        "constant_guess": guess,
         "versions": {"torch": torch.__version__, "python": platform.python_version()},
         "device": str(model.device),
         "seconds": round(time.perf_counter() - start, 1),
@@ -170,17 +191,24 @@ def examine(
 
 def _probe(model: OthelloModel, games: Games, progress: str | None) -> dict[str, tuple[float, ...]]:
     hooks = [f"blocks.{layer}.hook_resid_post" for layer in range(model.shape.n_layers)]
-    split = {"held_out": HELD_OUT, "seed": 0}
     label = _label(progress, "probes")
-    probes = train(model, games, hooks=hooks, tasks_=tuple(TASKS.values()), band=MIDDLE_BAND, progress=label, **split)
+    probes = train(model, games, hooks=hooks, tasks_=tuple(TASKS.values()), band=MIDDLE_BAND, progress=label, **SPLIT)
     items = [Item(probes[task, hook], hook, task) for task in TASKS.values() for hook in hooks]
-    counts = count(model, games.split(**split)[1], items, band=MIDDLE_BAND, progress=label)
+    counts = count(model, games.split(**SPLIT)[1], items, band=MIDDLE_BAND, progress=label)
     mine, colours = counts[: len(hooks)], counts[len(hooks) :]
     return {
         "mine_theirs": tuple(c.accuracy for c in mine),
         "black_white": tuple(c.accuracy for c in colours),
         "standard_error": tuple(c.standard_error for c in mine),
     }
+
+
+def _constant_guess(games: Games) -> dict[str, float]:
+    train_side, held_out = games.split(**SPLIT)
+    guesses = {
+        name: baselines.constant(train_side, held_out, task=task, band=MIDDLE_BAND) for name, task in TASKS.items()
+    }
+    return {name: guess.per_square_and_ply for name, guess in guesses.items()}
 
 
 def _pattern_counts(found: PatternNeurons) -> dict[str, Any]:
@@ -212,7 +240,10 @@ def _table(s: Specimen) -> str:
     head += [f"{kind} {t}" for t in thresholds for kind in ("patterns", "strict")] + [f"fact {b}" for b in s.one_fact]
     head += ["| mine/theirs", "black/white", "patterns 0.95"]
     theirs = [s.published[k] for k in ("linear, mine/theirs", "linear, black/white", "pattern neurons at 0.95")]
-    rows = [head]
+    rows, guess = [head], s.about.get("constant_guess")
+    if guess:
+        rows.append(["guess", f"{100 * guess['mine_theirs']:.1f}", "", f"{100 * guess['black_white']:.1f}"])
+        rows[-1] += [""] * (len(head) - 4)
     for i in layers:
         cells = [f"L{i}", *(f"{100 * x[i]:.{d}f}" for x, d in
                  ((s.mine_theirs, 1), (s.standard_error, 2), (s.black_white, 1)))]  # fmt: skip
@@ -232,16 +263,17 @@ def _table(s: Specimen) -> str:
 def _caption(s: Specimen) -> list[str]:
     about, shape, play = s.about, s.about["shape"], PlayQuality(**s.play)
     published = s.published["illegal top-1"]
+    guess = "; guess: the most frequent state of each square at each ply" if about.get("constant_guess") else ""
     return [
         f"{about['model']}: {shape['n_layers']} layers, {shape['d_model']} wide, {shape['d_mlp']} neurons a layer, "
         f"{about['parameters'] / 1e6:.1f} M parameters",
         f"play, {play.games} games: illegal first choices {100 * play.illegal_top1:.3f} % (by chance "
         f"{100 * play.chance_illegal_top1:.1f}), illegal mass {100 * play.illegal_mass:.2f} %, KL "
         f"{play.kl_to_uniform_legal:.4f}, top-N error {play.top_n_error:.3f}; published: {published} % illegal",
-        f"probes after each layer, per cent of squares on held-out games of {about['probe_games']} (plies 5..53); "
-        f"pattern neurons on {about['pattern_games']} games, by the released rule and strictly; neurons that one fact "
-        f"describes with a held-out skill above {' and above '.join(s.one_fact)}, {about['fact_games']} games; "
-        "right of the bar the published model's (512 wide, 2048 neurons a layer)",
+        f"probes after each layer, per cent of squares on held-out games of {about['probe_games']} (plies 5..53)"
+        f"{guess}; pattern neurons on {about['pattern_games']} games, by the released rule and strictly; neurons "
+        f"that one fact describes with a held-out skill above {' and above '.join(s.one_fact)}, {about['fact_games']} "
+        "games; right of the bar the published model's (512 wide, 2048 neurons a layer)",
     ]
 
 

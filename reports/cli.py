@@ -79,7 +79,7 @@ def main() -> None:
     except (MemoryError, RuntimeError) as error:
         if not (isinstance(error, MemoryError) or _NO_MEMORY.search(str(error))):
             raise
-        status = _fail("out of memory: give fewer games")
+        status = _fail("out of memory: give fewer games, or in training a smaller --batch")
     sys.exit(status or 0)
 
 
@@ -95,7 +95,7 @@ def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> N
 
 @app.command()
 def info(
-    model: Model = None, heads: Heads = None, act: Act = None, games: GamesOption = "300", seed: Seed = 1,
+    model: Model = None, heads: Heads = None, act: Act = None, games: GamesOption = "300", seed: Seed = 0,
     device: Device = "cpu", random_weights: RandomWeights = False, as_json: Json = False,
 ) -> None:  # fmt: skip
     """Print a model's card: sizes, provenance, and how well it plays on fresh random games.

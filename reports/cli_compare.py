@@ -26,7 +26,7 @@ def compare(
         typer.Option(metavar="SUM", help="A sum of the models' weights, such as 'A - (B - A)': compared too, as C."),
     ] = None,
     out_model: Annotated[
-        Path | None, typer.Option("--out-model", help="Where to save that model (.safetensors).")
+        Path | None, typer.Option("--out-model", help="Where to save that model: a new .safetensors file.")
     ] = None,
     random_weights: Annotated[
         bool, typer.Option("--random-weights", help="Compare random weights (of --seed) too, as R.")
@@ -45,7 +45,8 @@ def compare(
     """Compare models of one shape: play, the board by layer, weight updates; combine their weights.
 
     A is what the others are compared with. Probes are trained for each model on the first set of games. In sums,
-    models are called A, B, B2, B3 as they are given; mean(B) is the average of all the Bs.
+    models are called A, B, B2, B3 as they are given; mean(B) is the average of all the Bs. An --out-model that
+    exists already is refused.
 
     Example: othello-circuits compare bundled mine.safetensors --games 2500 --games wthor.pgn
 
@@ -57,6 +58,7 @@ def compare(
 
     from circuits import checkpoints
     from circuits.arithmetic import check_shapes, combine
+    from circuits.devices import check_device
     from circuits.expressions import coefficients
     from circuits.files import write_whole
     from circuits.models import random_checkpoint, read_checkpoint
@@ -68,7 +70,8 @@ def compare(
     labels = names(len(models))
     if arithmetic is not None:
         coefficients(arithmetic, labels)  # a sum that cannot be read is refused before anything is loaded
-    _check_out_model(out_model, arithmetic, models)
+    _check_out_model(out_model, arithmetic)
+    check_device(device)
     sets = list(games or ["2500"])
     for given in sets:
         count_or_file(given)
@@ -81,11 +84,15 @@ def compare(
     if random_weights:
         extra["R"] = random_checkpoint(named["A"], seed)
     opened = [read_games(given, seed, notation) for given in sets]
-    if out_model is not None:
-        checkpoints.write(extra["C"], out_model, torch.float32)
 
-    # The file is begun first: a place that cannot be written is no news after minutes of work.
-    with write_whole(out) if out is not None else nullcontext() as place:
+    # The files are begun first: a place that cannot be written is no news after minutes of work. They get their
+    # names at the end: a comparison that is refused leaves none.
+    with (
+        write_whole(out_model) if out_model is not None else nullcontext() as model_place,
+        write_whole(out) if out is not None else nullcontext() as place,
+    ):
+        if model_place is not None:
+            checkpoints.write(extra["C"], model_place, torch.float32)
         result = compare_models(
             named, opened, extra=extra, probes=not no_probes, held_out=held_out, whole=whole, seed=seed, device=device,
             progress=True,
@@ -97,13 +104,12 @@ def compare(
     emit(json.loads(content), as_json, "\n\n".join([result.table(), *(["\n".join(wrote)] if wrote else [])]))
 
 
-def _check_out_model(out_model: Path | None, arithmetic: str | None, models: list[str]) -> None:
+def _check_out_model(out_model: Path | None, arithmetic: str | None) -> None:
     if out_model is None:
         return
     if arithmetic is None:
         raise InputError("--out-model saves the result of --arithmetic: give a sum such as --arithmetic 'A - (B - A)'")
     if out_model.suffix != ".safetensors":
         raise InputError(f"--out-model {out_model}: a model is written as .safetensors; give a name that ends so")
-    for model in models:
-        if out_model.exists() and os.path.exists(model) and os.path.samefile(out_model, model):
-            raise InputError(f"--out-model {out_model} is one of the models compared; give another name")
+    if os.path.exists(out_model):
+        raise InputError(f"{out_model} exists already: remove it or give another --out-model")

@@ -9,7 +9,7 @@ from reports.cli_options import Act, Heads, Json, Model, RandomWeights, Seed, em
 
 
 def export(
-    out: Annotated[Path, typer.Option(help="A .safetensors or .pth file, or a folder for the Hugging Face hub.")],
+    out: Annotated[Path, typer.Option(help="A new .safetensors or .pth file, or a folder for the Hugging Face hub.")],
     model: Model = None,
     format_: Annotated[
         str | None,
@@ -31,6 +31,8 @@ def export(
     Example: othello-circuits export --model mine.ckpt --out mine --repo me/mine
 
     The folder is uploaded with: hf upload me/mine mine
+
+    A file that exists already is refused. So is a folder that holds anything but an earlier export.
 
     In Python: circuits.export.export(circuits.models.read_checkpoint("mine.ckpt"), "mine", repository="me/mine")
     """

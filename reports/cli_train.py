@@ -97,8 +97,9 @@ def train(
     """
     from circuits.run_folder import RunFolder
     from circuits.train_config import TrainConfig, shape_of
+    from circuits.training import LossIsNoNumber
     from circuits.training import train as run
-    from circuits.training_start import shape_to_go_on_from
+    from circuits.training_start import shape_to_go_on_from, stored_config
 
     sizes = {"size": size, "layers": layers, "width": width, "heads": heads, "mlp": mlp, "act": act}
     sizes = {name: value for name, value in sizes.items() if value is not None}
@@ -114,7 +115,7 @@ def train(
     said = {name: value for name, value in said.items() if value is not None}
     folder = RunFolder(out)
     if resume and folder.config_path.exists():  # what is not said again stays as the run was begun
-        stored = TrainConfig.from_dict(folder.read_config()["config"])
+        stored = stored_config(folder)
         config = replace(stored, shape=shape_of(**sizes) if sizes else stored.shape, **said)
     elif init is not None:
         if sizes:
@@ -122,7 +123,13 @@ def train(
         config = TrainConfig(shape=shape_to_go_on_from(init), **said)
     else:
         config = TrainConfig(shape=shape_of(**sizes), **said)
-    trained = run(config, out, resume=resume, device=device, minutes=minutes, compiled=compiled, progress=True)
+    try:
+        trained = run(config, out, resume=resume, device=device, minutes=minutes, compiled=compiled, progress=True)
+    except LossIsNoNumber:
+        from reports import training_page
+
+        training_page.build(out).save(out / "report.html")
+        raise
     if os.environ.get("RANK", "0") != "0":
         return
     finish(trained, specimen, device, as_json)

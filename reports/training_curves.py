@@ -18,6 +18,7 @@ from reports.headline import listed
 from reports.text import count, number
 from reports.thinning import Thinned, thin
 from reports.training_runs import Run, uniform_guess
+from reports.training_words import dropout_words
 
 #: bins of a long series; and of all runs that share a chart, so that a page of many stays small
 MOST_BINS, MOST_SHARED = 80, 160
@@ -39,6 +40,11 @@ class Figure:
     log_y: bool = True
     per_cent: bool = False
     held_out: bool = True
+
+    @property
+    def with_dropout(self) -> bool:
+        """Whether dropout, while it is on, is in the training figure."""
+        return self.name not in ("lr", "games_per_s")
 
     @property
     def scale(self) -> float:
@@ -182,6 +188,9 @@ def caption(f: Figure, runs: Sequence[Run]) -> str:
         said.append(held_out_words(runs))
     if len(runs) == 1:
         said.append(_training_words(f, runs[0]))
+    elif not f.held_out and f.with_dropout:
+        on = [f"{r.name} {words}" for r in runs if (words := dropout_words(r))]
+        said.append(f"Trained {listed(tuple(on))}." if on else "")
     if any(s.drawn.is_thinned for s in shown):
         band = ", the band its lowest to its highest value" if len(runs) == 1 else ""
         said.append(f"Thinned to {bins(runs)} bins of equal width on the axis: the line is a bin’s mean{band}.")
@@ -224,11 +233,16 @@ def _training_words(f: Figure, run: Run) -> str:
     if f.name == "lr":
         return ""
     if not isinstance(every, int):
-        return "Training: a value for each line of the log."
-    if f.name in ("loss", "grad_norm", "games_per_s"):
-        return f"Training: means over the {count(every * batch)} games before."
-    fresh = ", none of them seen before" if run.random_games else ", before they are learned from"
-    return f"Training: the {count(batch)} games of one step in {every}{fresh}."
+        what = "a value for each line of the log"
+    elif f.name in ("loss", "grad_norm", "games_per_s"):
+        what = f"means over up to {count(every * batch)} games before"
+    else:
+        fresh = ", none of them seen before" if run.random_games else ", before they are learned from"
+        what = f"the {count(batch)} games of one step in {every}{fresh}"
+    dropped = dropout_words(run) if f.with_dropout else ""
+    if not dropped:
+        return f"Training: {what}."
+    return f"Training, {dropped}: {what}." + (" Held-out figures are without dropout." if f.held_out else "")
 
 
 def _value(f: Figure, v: float) -> str:

@@ -13,6 +13,7 @@ from circuits.errors import InputError
 from reports.figures import BLUE, GREY, ORANGE
 from reports.training_curves import FIGURES, Figure, figure, levels
 from reports.training_runs import Run, read_runs
+from reports.training_words import dropout_words, guesses
 
 COLOURS = (BLUE, ORANGE, "#1f7a4d", "#8447a8")
 
@@ -71,6 +72,8 @@ def board(runs: Runs) -> go.Figure:
             _by_layer(drawn, "black/white/empty", [100 * v for v in s.black_white], {"color": GREY})
             for name in ("linear, mine/theirs", "linear, black/white"):
                 _by_layer(drawn, f"published: {name}", s.published[name], {"color": GREY, "dash": "dash"})
+    for guess in guesses(read):
+        drawn.add_hline(float(guess), line_dash="dot", line_width=1, annotation_text=f"constant guess {guess}")
     drawn.update_yaxes(title="per cent of squares, held out")
     return _finish(drawn, f"{_names(read)}: how well a linear probe reads the board", 640, 420)
 
@@ -144,7 +147,8 @@ def _traces(f: Figure, runs: Sequence[Run]) -> list[go.Scatter]:
             x, y = run.curve(f.name, held_out)
             if not len(x):
                 continue
-            of = "held out" if held_out else "training"
+            dropped = dropout_words(run) if f.with_dropout and not held_out else ""
+            of = "held out" if held_out else "training" + f", {dropped}" * bool(dropped)
             line = _line(i) if len(runs) > 1 or held_out else {"color": GREY, "width": 1}
             name = run.name if len(runs) > 1 else of
             mode = "lines+markers" if held_out else "lines"

@@ -12,7 +12,7 @@ from probes.specimen import Specimen
 from reports.curves import Curve, curves
 from reports.text import count, number
 from reports.training_runs import Run
-from reports.training_words import share
+from reports.training_words import guessed, guesses, share
 
 PUBLISHED_MODEL = "the published model’s (8 layers, 512 wide, 2,048 neurons a layer)"
 #: published figure -> the key under which a specimen holds it
@@ -49,12 +49,16 @@ def lead(s: Specimen) -> str:
     """One sentence: where the board is read best, and how many neurons are pattern neurons."""
     layer = max(range(len(s.mine_theirs)), key=lambda i: s.mine_theirs[i])
     bar, found = next(iter(s.patterns.items()))
+    guess = s.about.get("constant_guess")
+    beside = (
+        f" (a constant guess: {_percent(guess['mine_theirs'])} and {_percent(guess['black_white'])} %)" if guess else ""
+    )
     neurons, total = sum(found["released"]), len(s.mine_theirs) * s.about["shape"]["d_mlp"]
+    are = "is a pattern neuron" if neurons == 1 else "are pattern neurons"
     return (
         f"A linear probe reads the board best after L{layer}: {_percent(s.mine_theirs[layer])} % of squares as mine, "
-        f"theirs or empty, and {_percent(s.black_white[layer])} % as black, white or empty. {count(neurons)} of its "
-        f"{count(total)} neurons {'is a pattern neuron' if neurons == 1 else 'are pattern neurons'} at {bar} "
-        f"({count(sum(found['strict']))} strictly)."
+        f"theirs or empty, and {_percent(s.black_white[layer])} % as black, white or empty{beside}. "
+        f"{count(neurons)} of its {count(total)} neurons {are} at {bar} ({count(sum(found['strict']))} strictly)."
     )
 
 
@@ -79,11 +83,11 @@ def _published(s: Specimen, what: str) -> tuple | None:
     return values if values is not None and len(values) == len(s.mine_theirs) else None
 
 
-def _layers(name: str, lines: Sequence[Curve], label: str, log_y: bool = False):
+def _layers(name: str, lines: Sequence[Curve], label: str, log_y: bool = False, levels: Sequence = ()):
     most = max(len(c.x) for c in lines)
     marks = [float(i) for i in range(0, most, -(-most // 12))]
     return curves(name, lines, "after layer" if name == "board" else "layer", label, log_y=log_y, x_marks=marks,
-                  write_x=lambda v: f"L{v:.0f}")  # fmt: skip
+                  levels=levels, write_x=lambda v: f"L{v:.0f}")  # fmt: skip
 
 
 def _line(name: str, kind: str, values: Sequence[float | int], dots: bool = True) -> Curve:
@@ -131,11 +135,12 @@ def _board(there: Sequence[Run], runs: Sequence[Run] = ()) -> dict[str, Any]:
         ]
         table = {"head": ("after", "mine/theirs", "standard error", "black/white"), "rows": rows}
         said.append("The standard error in the numbers has games as its unit.")
+    levels = [(float(v), f"constant guess {v}") for v in guesses(there)]
     return {
         "title": "How well the board is read",
-        "chart": _layers("board", lines, "per cent of squares"),
+        "chart": _layers("board", lines, "per cent of squares", levels=levels),
         "key": key,
-        "caption": " ".join(said),
+        "caption": " ".join(said) + guessed(there),
         "table": table,
         "python": _python(there, "board({})"),
     }
@@ -200,15 +205,18 @@ def _by_layer(run: Run) -> dict[str, Any]:
         add(f"fact > {fact}", s.one_fact[fact], count, True)
     head = ["layer", *(name for name, _, _ in columns)]
     rows = [[f"L{i}", *(values[i] for _, values, _ in columns)] for i in range(len(s.mine_theirs))]
+    if guess := s.about.get("constant_guess"):
+        cells = {"mine/theirs": _percent(guess["mine_theirs"]), "black/white": _percent(guess["black_white"])}
+        rows.insert(0, ["guess", *(cells.get(name, "") for name in head[1:])])
     rows.append(["all", *(total for _, _, total in columns)])
     covered = "; ".join(f"at {b}: {count(s.patterns[b]['covered'])} (strictly {count(s.patterns[b]['strict covered'])})"
                         for b in bars)  # fmt: skip
     caption = (
-        f"Per cent of squares read rightly; neurons of {count(s.about['shape']['d_mlp'])} a layer. Of the "
-        f"{len(PATTERNS)} patterns they cover {covered}; published, L4–L6 at 0.9: "
-        f"{PATTERN_NEURONS['patterns covered by L4-L6 at 0.9']}. Fact: one fact about the board describes the neuron "
-        f"with a held-out skill above that, on {count(s.about['fact_games'])} games; skill counts F1 from that of a "
-        "neuron that is always on."
+        f"Per cent of squares read rightly{', first by a constant guess' if guess else ''}; neurons of "
+        f"{count(s.about['shape']['d_mlp'])} a layer. Of the {len(PATTERNS)} patterns they cover {covered}; "
+        f"published, L4–L6 at 0.9: {PATTERN_NEURONS['patterns covered by L4-L6 at 0.9']}. Fact: one fact about the "
+        f"board describes the neuron with a held-out skill above that, on {count(s.about['fact_games'])} games; skill "
+        "counts F1 from that of a neuron that is always on."
     )
     if not any(published.values()):
         total = sum(s.published[BESIDE["patterns"]])
@@ -277,7 +285,7 @@ def _side_by_side(there: Sequence[Run]) -> dict[str, Any]:
         "Per cent of squares read rightly after the layer where mine/theirs is read best; pattern neurons of all "
         f"layers by the released code’s rule and strictly; how many of the {len(PATTERNS)} patterns they cover; "
         "neurons that one fact about the board describes with a skill above that. Counts grow with the games looked "
-        "at: compare models looked at alike."
+        "at: compare models looked at alike." + guessed(there)
     )
     return {
         "title": "Side by side",

@@ -25,6 +25,7 @@ from reports.training_inside import inside
 from reports.training_runs import GUESS_GAMES, Run, read_runs, uniform_guess
 from reports.training_words import (
     comparison,
+    dropout_words,
     duration,
     eyebrow,
     flat_settings,
@@ -119,6 +120,8 @@ def context(report: TrainingReport) -> dict[str, Any]:
         "names": [r.name for r in runs],
         "figures": figures,
         "marks": marks(one) if one else [],
+        "dropout": dropout_words(one) if one else "",
+        "broken_off": all(r.state in ("nan", "interrupted") for r in runs),
         "inside": inside(runs),
         "settings": settings(one) if one else None,
         "provenance": [(r.name, provenance(r)) for r in runs],

@@ -88,7 +88,10 @@ class Run:
         """How its log ends: "finished", "stopped early", "interrupted", "leg ended", "nan" or "under way"."""
         said = [e["what"] for e in self.events]
         if said[-1:] == ["finished"]:
-            return "stopped early" if said[-2:-1] == ["stopped early"] else "finished"
+            # It may have been resumed between its stop and its final evaluation; one that trained on stops anew.
+            end = self.events[-1]["step"]
+            early = any(e["what"] == "stopped early" and e["step"] == end for e in self.events)
+            return "stopped early" if early else "finished"
         return said[-1] if said[-1:] and said[-1] in ("interrupted", "leg ended", "nan") else "under way"
 
     @property

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from circuits.train_config import LEARNING_RATES, WEIGHT_DECAYS, TrainConfig
+from reports.headline import listed
 from reports.text import count, number
 from reports.training_runs import Run, uniform_guess
 
@@ -41,7 +42,8 @@ def sentence(run: Run) -> str:
         "under way": f"Not finished: {done} so far; still under way, or killed. ",
     }[run.state]
     if e is None:
-        return f"{opening}It was not evaluated on held-out games{'' if run.ended else ' yet'}.".strip()
+        over = run.ended or run.state == "nan"
+        return f"{opening}It was not evaluated on held-out games{'' if over else ' yet'}.".strip()
     top1 = e["illegal_top1"]
     made = "none" if top1 == 0 else share(top1)
     if run.ended and run.shown < run.games:
@@ -76,6 +78,29 @@ def comparison(runs: Sequence[Run]) -> str:
     if any(not r.ended for r in runs):
         text += f" Not finished: {', '.join(r.name for r in runs if not r.ended)}."
     return text
+
+
+def dropout_words(run: Run) -> str:
+    """ "with dropout on", "with dropout on for the first 65 % of the run"; nothing where it was never on."""
+    until = run.config.get("dropout_until", 1.0)
+    if not run.config.get("dropout") or until <= 0:
+        return ""
+    return "with dropout on" + (f" for the first {number(100 * until)} % of the run" if until < 1 else "")
+
+
+def guesses(there: Sequence[Run], task: str = "mine_theirs") -> tuple[str, ...]:
+    """Accuracies of the probes' constant guess in per cent; none for specimens written before it was measured."""
+    known = [r.specimen.about.get("constant_guess") for r in there if r.specimen is not None]
+    return tuple(sorted({f"{100 * g[task]:.1f}" for g in known if g}))
+
+
+def guessed(there: Sequence[Run]) -> str:
+    """What the constant guess is, and how good."""
+    mine, colours = guesses(there), guesses(there, "black_white")
+    if not mine:
+        return ""
+    words = f"{listed(mine)} (black/white {listed(colours)})"
+    return f" Constant guess, the most frequent state of each square at each ply: {words}."
 
 
 def legs_words(run: Run) -> str:

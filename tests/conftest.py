@@ -5,6 +5,11 @@ from pathlib import Path
 import jaxtyping
 import pytest
 import torch
+from hypothesis import settings
+
+# A busy machine is slow, not wrong.
+settings.register_profile("here", deadline=None)
+settings.load_profile("here")
 
 # Before anything of the project is imported: the hook rewrites modules as they load.
 jaxtyping.install_import_hook(["circuits", "probes", "reports"], "beartype.beartype")

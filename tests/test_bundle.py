@@ -210,4 +210,14 @@ def test_a_refusal_of_the_command_is_one_line(tmp_path):
     command = [sys.executable, "-m", "circuits.bundle", str(tmp_path / "none.safetensors")]
     env = os.environ | {"PYTHONPATH": str(Path(__file__).parents[1])}
     done = subprocess.run(command, capture_output=True, text=True, env=env, timeout=120)
-    assert done.returncode == 1 and "no model file" in done.stderr and done.stderr.count("\n") == 1
+    assert done.returncode == 2 and "no model file" in done.stderr and done.stderr.count("\n") == 1
+    assert done.stdout == ""
+
+
+@pytest.mark.parametrize("arguments", [[], ["a.safetensors", "b.safetensors"], ["model.pth"]])
+def test_bad_arguments_of_the_command_have_status_2(monkeypatch, capsys, arguments):
+    monkeypatch.setattr("sys.argv", ["bundle", *arguments])
+    with pytest.raises(SystemExit) as exit_:
+        bundle.main()
+    said = capsys.readouterr()
+    assert exit_.value.code == 2 and said.out == "" and said.err.count("\n") == 1

@@ -17,8 +17,12 @@ ROOT = Path(__file__).parents[1]
 
 
 @pytest.mark.parametrize(
-    "arguments", [(), ("info",), ("games",), ("games", "convert"), ("probe",), ("export",), ("neuron",), ("report",)]
-)
+    "arguments",
+    [
+        (), ("info",), ("games",), ("games", "convert"), ("probe",), ("neuron",), ("report",), ("train",), ("compare",),
+        ("export",),
+    ],
+)  # fmt: skip
 def test_help_shows_an_example_and_loads_nothing_heavy(run, arguments):
     result = run(*arguments, "--help")
     assert result.returncode == 0

@@ -2,6 +2,7 @@
 
 import json
 import math
+import os
 from dataclasses import replace
 from pathlib import Path
 
@@ -297,7 +298,7 @@ def test_command_refuses_in_one_line(run, tmp_path):
         ((*both, "--arithmetic", "A - B2"), "column 5: there is no model 'B2'; there are A, B"),
         ((*both, "--out-model", "x.safetensors"), "give a sum such as"),
         ((*both, "--arithmetic", "A", "--out-model", "x.pth"), "a name that ends so"),
-        ((*both, "--arithmetic", "A", "--out-model", "b.safetensors"), "is one of the models compared"),
+        ((*both, "--arithmetic", "A", "--out-model", "b.safetensors"), "b.safetensors exists already"),
         ((*both, "--out", str(tmp_path / "a.safetensors" / "x.json")), "cannot write"),
         ((*both, "--held-out", "1.5"), "held-out fraction 1.5"),
         (("a.safetensors", "nothing.safetensors"), "no model file at nothing.safetensors"),
@@ -310,3 +311,31 @@ def test_command_refuses_in_one_line(run, tmp_path):
         assert status == 2 and out == "" and err.count("\n") == 1 and words in err, (arguments, err)
     assert checkpoints.read("b.safetensors").name == "noisy 0"
     assert not Path("x.safetensors").exists() and not list(tmp_path.glob("*.json"))
+
+
+def test_command_never_writes_over_a_model(run, a, tmp_path, monkeypatch):
+    """Neither one that is named by its folder, nor any other file; refused before a model is read."""
+    checkpoints.write(a, "runs/model.safetensors", torch.float32)
+    Path("other.safetensors").write_text("precious")
+    before = {p: p.read_bytes() for p in tmp_path.rglob("*.*")}
+    monkeypatch.setattr("circuits.models.read_checkpoint", lambda *_: pytest.fail("a model was read"))
+    both = ("runs", "b.safetensors", "--games", "20", "--no-probes", "--arithmetic", "A - (B - A)")
+    for place in ("runs/model.safetensors", "b.safetensors", "other.safetensors"):
+        status, out, err = run(*both, "--out-model", place)
+        assert status == 2 and out == ""
+        assert err == f"othello-circuits: {place} exists already: remove it or give another --out-model\n"
+    assert "device 'banana' cannot" in run(*both, "--device", "banana")[2]  # nor is one read for no device
+    assert {p: p.read_bytes() for p in tmp_path.rglob("*.*")} == before
+
+
+def test_a_refused_comparison_leaves_no_model(run, tmp_path):
+    both = ("a.safetensors", "b.safetensors", "--games", "20", "--no-probes", "--arithmetic", "A")
+    before = sorted(os.listdir(tmp_path))
+    for options, words in (
+        (("--device", "cuda" if not torch.cuda.is_available() else "cuda:99"), "cannot be used here"),
+        (("--held-out", "1.5"), "held-out fraction 1.5"),
+        (("--out", "a.safetensors/x.json"), "cannot write a.safetensors/x.json"),
+    ):
+        status, out, err = run(*both, "--out-model", "q.safetensors", *options)
+        assert status == 2 and out == "" and err.count("\n") == 1 and words in err
+        assert sorted(os.listdir(tmp_path)) == before

@@ -212,6 +212,79 @@ def test_a_device_is_refused(odd):
         assert "/dev/full" in refused(odd, out)
 
 
+def content(folder: Path) -> dict[str, bytes]:
+    return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
+
+
+@pytest.mark.parametrize("name", ["m.safetensors", "m.pth", "m.pt"])
+def test_a_file_is_never_written_over(tmp_path, odd, stored, name):
+    export(odd, tmp_path / name)
+    before = content(tmp_path)
+    for model in (odd, stored):
+        assert refused(model, tmp_path / name) == f"{tmp_path / name} exists already: remove it or give another --out"
+    assert content(tmp_path) == before
+
+
+def test_a_folder_of_an_earlier_export_is_written_anew(tmp_path, odd, stored):
+    (tmp_path / "folder").mkdir()  # an empty one is fine, too
+    export(odd, tmp_path / "folder", repository="me/odd", license="mit")
+    export(stored, tmp_path / "folder")
+    assert same(models.read_checkpoint(tmp_path / "folder"), stored)
+    (tmp_path / "folder" / "README.md").unlink()
+    export(odd, tmp_path / "folder")
+    assert sorted(content(tmp_path / "folder")) == ["README.md", "config.json", "model.safetensors"]
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("README.md", "# My notes on this model\n"),
+        ("README.md", "---\nlicense: mit\n---\n\nlibrary_name: othello-circuits\n"),
+        ("README.md", "My notes\n---\nlibrary_name: othello-circuits\n---\n"),
+        ("run.json", "{}"),
+        ("other.pth", ""),
+        ("notes/today.txt", ""),
+    ],
+)
+def test_what_no_export_wrote_is_in_the_way(tmp_path, odd, stored, name, text):
+    folder = tmp_path / "folder"
+    export(odd, folder)
+    (folder / name).parent.mkdir(exist_ok=True)
+    (folder / name).write_text(text)
+    before = content(folder)
+    message = refused(stored, folder)
+    assert f"folder is in use: {name.split('/')[0]} is not of an earlier export; give another --out" in message
+    assert content(folder) == before
+
+
+@pytest.mark.parametrize(
+    "config", [None, "", "[]", "{}", '{"model_type": "gpt2"}', '{"model_type": "othello-gpt", "dtype": ["fp16"]}']
+)
+def test_without_our_config_a_model_is_in_the_way(tmp_path, odd, stored, config):
+    """A training run's folder above all."""
+    folder = tmp_path / "folder"
+    export(odd, folder)
+    (folder / "config.json").unlink()
+    if config is not None:
+        (folder / "config.json").write_text(config)
+    before = content(folder)
+    names = "README.md, config.json, model.safetensors" if config is not None else "README.md, model.safetensors"
+    assert f"{names} are not of an earlier export" in refused(stored, folder)
+    for i in range(9):
+        (folder / f"{i}").touch()
+    assert "0, 1, 2, 3, 4, 5 and " in refused(stored, folder)
+    assert content(folder) == before | {f"{i}": b"" for i in range(9)}
+
+
+def test_a_link_in_an_earlier_export_is_not_followed(tmp_path, odd, stored):
+    export(odd, tmp_path / "precious.safetensors")
+    export(odd, tmp_path / "folder")
+    (tmp_path / "folder" / "model.safetensors").unlink()
+    (tmp_path / "folder" / "model.safetensors").symlink_to(tmp_path / "precious.safetensors")
+    assert "model.safetensors is not of an earlier export" in refused(stored, tmp_path / "folder")
+    assert same(checkpoints.read(tmp_path / "precious.safetensors"), odd)
+
+
 # ---- the command
 
 
@@ -228,6 +301,8 @@ def test_the_command_writes_every_form(run, tiny):
         assert models.weights_hash(again.shape, again.weights) == tiny.hash
     for arguments, words in (
         (("--out", "a.gguf"), "ends in '.gguf'"),
+        (("--out", "a.pth"), "a.pth exists already: remove it or give another --out"),
+        (("--out", "."), "a, a.pth, a.safetensors are not of an earlier export"),
         (("--out", "a.safetensors", "--dtype", "int8"), "unknown dtype"),
         (("--out", "a.safetensors/b.safetensors"), "cannot write"),
         (("--out", "b", "--repo", "x"), "owner/name"),

@@ -70,5 +70,5 @@ def test_a_full_disk_leaves_the_old_file_and_one_line(tmp_path):
     with pytest.raises(InputError) as error, write_whole(file) as temporary:
         temporary.write_text("half")
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-    assert str(error.value) == f"cannot write {file}: No space left on device; give another --out"
+    assert str(error.value) == f"cannot write {file}: No space left on device; free some space, or give another --out"
     assert file.read_text() == "old" and os.listdir(tmp_path) == ["file"]

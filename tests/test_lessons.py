@@ -10,6 +10,7 @@ from circuits.games import Games, generate, transcript_hash
 from circuits.lessons import (
     HELD_OUT_SEED,
     SYMMETRIC_TOKENS,
+    TRAINING_SEEDS,
     FileGames,
     RandomGames,
     figures,
@@ -31,11 +32,11 @@ def test_random_games_are_the_same_for_any_batch_size():
     parts = [other.batch(first, n) for first, n in ((0, 7), (7, 60), (67, 53))]
     assert torch.equal(whole.tokens, torch.cat([p.tokens for p in parts]))
     assert torch.equal(whole.legal, torch.cat([p.legal for p in parts]))
-    assert torch.equal(whole.tokens, random_games(120, 3).long())
+    assert torch.equal(whole.tokens, random_games(120, TRAINING_SEEDS + 3).long())
 
 
 def test_held_out_games_are_shown_as_padding():
-    games = random_games(40, 3)
+    games = random_games(40, TRAINING_SEEDS + 3)
     source = RandomGames(3, transcript_hash(games[[4, 17]]))
     shown = source.batch(0, 40)
     empty = (shown.tokens == 0).all(1)
@@ -43,9 +44,11 @@ def test_held_out_games_are_shown_as_padding():
     assert not shown.where("legal")[4].any() and not shown.where("sampled")[17].any()
 
 
-def test_the_seed_of_the_held_out_games_is_refused():
-    with pytest.raises(InputError, match="held out"):
-        RandomGames(HELD_OUT_SEED, NONE)
+def test_training_games_are_those_of_no_seed_given_elsewhere():
+    """The games that `info`, `probe train` or `compare` make by default are fresh to a model of the same seed."""
+    shown = transcript_hash(RandomGames(HELD_OUT_SEED, NONE).batch(0, 500).tokens)
+    for seed in (0, 1, HELD_OUT_SEED):
+        assert not torch.isin(shown, transcript_hash(generate(500, seed).tokens)).any()
     assert torch.equal(held_out_games(5).tokens, generate(5, HELD_OUT_SEED).tokens)
 
 

@@ -1,5 +1,6 @@
 """A specimen's figures are those of the analyses behind them; its file is whole or refused."""
 
+import html
 import json
 import re
 from dataclasses import replace
@@ -16,7 +17,7 @@ from circuits.errors import InputError
 from circuits.games import Games, generate
 from circuits.pattern_neurons import pattern_neurons
 from circuits.patterns import FACTS, PATTERNS
-from probes import training
+from probes import baselines, training
 from probes.specimen import HELD_OUT_SEED, Specimen, examine
 
 TINY = Path(__file__).parent / "assets" / "tiny.safetensors"
@@ -176,6 +177,34 @@ def test_table_of_eight_layers_has_the_published_figures_beside(specimen):
     )
     rows = [line.split() for line in wide.table().splitlines() if re.match(r" *L\d ", line)]
     assert rows[0][-3:] == ["90.9", "62.2", "2"] and rows[5][-3:] == ["99.4", "74.9", "247"]
+
+
+def test_the_constant_guess_stands_beside_the_probes(specimen, games):
+    guess = specimen.about["constant_guess"]
+    for name, task in (("mine_theirs", "board"), ("black_white", "board_absolute")):
+        assert guess[name] == baselines.constant(*games.split(0.2, 0), task=task).per_square_and_ply
+        assert 0.4 < guess[name] < max(getattr(specimen, name))
+    row = next(line.split() for line in specimen.table().splitlines() if line.lstrip().startswith("guess "))
+    assert row == ["guess", f"{100 * guess['mine_theirs']:.1f}", f"{100 * guess['black_white']:.1f}"]
+    assert "guess: the most frequent state of each square at each ply" in specimen.table()
+    assert f"(constant guess {100 * guess['mine_theirs']:.1f})" in repr(specimen)
+
+
+def test_a_file_from_before_the_constant_guess_is_read(specimen):
+    about = {k: v for k, v in specimen.about.items() if k != "constant_guess"}
+    old = Specimen.from_json(replace(specimen, about=about).to_json())
+    assert "guess" not in old.table() + repr(old) and "L2" in old.table()
+
+
+def test_shows_itself_in_a_notebook(specimen):
+    shown = replace(specimen, about=specimen.about | {"model": "<b>&"})
+    assert shown._repr_html_() == f"<pre>{html.escape(shown.table())}</pre>" and "<b>" not in shown._repr_html_()
+    text = repr(specimen)
+    best = max(specimen.mine_theirs)
+    assert len(text) < 300 and text.count("\n") <= 1
+    assert text.startswith(f"{specimen.about['model']}: {100 * specimen.play['illegal_top1']:.3f} %")
+    assert f"after L{specimen.mine_theirs.index(best)}, {100 * best:.1f} %" in text
+    assert f"{sum(specimen.patterns['0.95']['released'])} pattern neurons at 0.95" in text
 
 
 def test_json_round_trip(specimen, tmp_path):

@@ -6,6 +6,7 @@ import json
 import math
 import re
 import warnings
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -160,6 +161,16 @@ def test_the_uniform_guess_is_that_of_the_evaluation(monkeypatch):
          "kept: with them 33 %"),
         ([event("started"), eval_row(2) | {"illegal_top1": 0.0}, event("finished", 2)], "none of its first choices is"),
         ([event("finished", 2), event("resumed", 2), eval_row(2), event("finished", 2)], "After 1,280 games, 33 %"),
+        ([event("stopped early", 2), event("resumed", 2), eval_row(2), event("finished", 2)],
+         "Stopped early after 1,280"),
+        ([event("stopped early", 2), event("resumed", 2), event("stopped early", 2), eval_row(2), event("finished", 2)],
+         "Stopped early after 1,280"),
+        ([event("stopped early", 2), event("resumed", 2), eval_row(10), event("finished", 10)],
+         "After 6,400 games, 3 %"),
+        ([event("started"), event("nan", 0, at=1)],
+         "Ended at step 1, after 0 of 6,400 games, with a loss that is no number. It was not evaluated on held-out "
+         "games."),
+        ([event("nan")], "Ended at step 0, after 0 of 6,400 games"),
     ],
 )  # fmt: skip
 def test_the_sentence_says_how_the_run_stands(tmp_path, rows, said):
@@ -180,6 +191,50 @@ def test_places_of_checkpoints_legs_and_the_end_are_marked(tmp_path, page):
     assert re.search(r'data-chart="loss">.*?</svg>', broken, re.S)[0].count('class="broken"') == 1
     assert "loss no number" in broken
     assert "resumed" not in broken
+
+
+def test_a_run_that_ended_before_its_first_line_has_a_page(tmp_path, folder):
+    broken = write_run(tmp_path / "broken", [event("started"), event("nan", 0, at=1)])
+    page = build(broken).html
+    assert "No figures in the log." in page
+    assert not tables(page)
+    assert '<h2 id="h-settings">' in page
+    assert "nan" in build([broken, folder]).html.split('id="runs"')[1]
+    assert "Fewer than two" in build([broken, broken]).headline
+    assert "No figures in the log yet." in build(write_run(tmp_path / "begun", [event("started")])).html
+
+
+def caption_of(page, title):
+    figure = page.split(f"<h3>{title}</h3>")[1].split("</figure>")[0]
+    return html_words.unescape(re.sub(r"<[^>]*>", "", re.search(r"<figcaption>(.*?)</figcaption>", figure, re.S)[1]))
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({}, "with dropout on"),
+        ({"dropout_until": 0.65}, "with dropout on for the first 65 % of the run"),
+        ({"dropout": 0.0}, ""),
+        ({"dropout_until": 0.0}, ""),
+    ],
+)
+def test_curves_say_that_training_games_were_seen_with_dropout(tmp_path, folder, changed, said):
+    run = write_run(tmp_path / "run", config=replace(CONFIG, **changed))
+    page = build(run).html
+    for f in training_curves.FIGURES:
+        caption, dropped = caption_of(page, f.title), said if f.name not in ("lr", "games_per_s") else ""
+        assert ("dropout" in caption) == bool(dropped)
+        if dropped:
+            assert f"Training, {dropped}: " in caption
+            assert ("Held-out figures are without dropout." in caption) == f.held_out
+    assert f"training games{', ' * bool(said)}{said}</li>" in page
+    assert training_figures.curve(run, "loss").data[0].name == f"training{', ' * bool(said)}{said}"
+    several = caption_of(build([run, folder]).html, "Gradient norm")
+    assert f"Trained {f'run {said} and ' * bool(said)}first with dropout on." in several
+
+
+def test_a_training_point_may_cover_fewer_games_than_the_others(page):
+    assert "Training, with dropout on: means over up to 640 games before." in caption_of(page, "Loss")
 
 
 # --- drawing ----------------------------------------------------------------------------------------------------
@@ -456,6 +511,29 @@ def test_what_was_found_inside_stands_by_layer_beside_what_was_published(examine
     assert len(page.encode()) <= 150_000
 
 
+GUESS = {"mine_theirs": 0.612, "black_white": 0.587}
+
+
+def test_the_constant_guess_stands_beside_the_probes(tmp_path, examined):
+    folder = write_run(tmp_path / "run")
+    plain = specimen()
+    specimen(about=plain.about | {"constant_guess": GUESS}).to_json(folder / "specimen.json")
+    said = "Constant guess, the most frequent state of each square at each ply: 61.2 (black/white 58.7)."
+    page = build(folder).html
+    assert "and 77.0 % as black, white or empty (a constant guess: 61.2 and 58.7 %)" in page
+    assert said in caption_of(page, "How well the board is read")
+    assert ">constant guess 61.2</text>" in page
+    row = rows_of(page, "By layer")[1]["guess"]
+    assert row == ["61.2", "", "58.7", *[""] * 8]
+    assert training_figures.board(folder).layout.shapes[0].y0 == 61.2
+    both = build([folder, examined]).html
+    assert ">constant guess 61.2</text>" in both
+    assert said in caption_of(both, "Side by side")
+    old = build(examined).html  # written before there was one
+    assert "onstant guess" not in old
+    assert not training_figures.board(examined).layout.shapes
+
+
 def test_another_depth_has_no_layer_to_stand_beside(tmp_path):
     folder = write_run(tmp_path / "run")
     specimen(3).to_json(folder / "specimen.json")
@@ -571,7 +649,11 @@ def test_a_line_cut_off_by_a_kill_is_left_out(tmp_path, folder):
     ("line", "said"),
     [
         ("no json", "line 3: no line of a training log"),
-        ('{"kind": "train", "step": 1, "games": "many", "seconds": 1}', 'line 3: games is "many", which is no number'),
+        ('{"kind": "train", "step": 1, "games": "many", "seconds": 1}', "line 3: "),
+        (
+            '{"kind": "train", "step": 1, "games": 1, "seconds": "many"}',
+            'line 3: seconds is "many", which is no number',
+        ),
         ('{"kind": "train", "step": 1, "games": -1, "seconds": 1}', "line 3: games is -1"),
         ('{"kind": "train", "step": 1, "games": 1}', "line 3: seconds is null"),
         ('{"kind": "train", "step": 1, "games": 1, "seconds": 1, "loss": [1]}', r"line 3: loss is \[1\]"),
