@@ -22,6 +22,8 @@ from circuits.training import train
 from probes.specimen import Specimen, examine
 
 BASE = "nano"
+#: of the base, under Muon
+WEIGHT_DECAY = 0.02
 #: name -> what differs from the base: sizes, then settings
 RUNS: dict[str, tuple[dict, dict]] = {
     "base": ({}, {}),
@@ -72,6 +74,8 @@ def config_of(name: str, games: int) -> TrainConfig:
     compute = games * settings.get("games", 1) * products(SIZES[BASE])
     batch = TrainConfig().batch
     shown = int(compute / products(shape) / batch) * batch
+    if settings.get("optimiser") != "adamw":
+        settings = {"weight_decay": WEIGHT_DECAY} | settings
     return TrainConfig(shape, final_eval_games=2000, **settings | {"games": shown})
 
 

@@ -24,8 +24,8 @@ OPTIMISERS = ("muon", "adamw")
 PRECISIONS = ("bf16", "fp32")
 #: learning rates where none is given: of matrices under Muon, of everything else beside it, of AdamW alone
 LEARNING_RATES = {"muon": 0.01, "rest": 0.002, "adamw": 0.001}
-#: the default weight decays: of matrices under Muon, and of AdamW alone (as in minGPT)
-WEIGHT_DECAYS = {"muon": 0.02, "adamw": 0.1}
+#: the default weight decays: of matrices under Muon (benchmarks/SPECIMENS.md), and of AdamW alone (as in minGPT)
+WEIGHT_DECAYS = {"muon": 0.2, "adamw": 0.1}
 #: a part of a model that can be frozen
 _PART = re.compile(r"embed|pos_embed|ln_final|unembed|init|L\d+(-L?\d+)?")
 
@@ -139,6 +139,11 @@ class TrainConfig:
     @property
     def matrix_decay(self) -> float:
         return WEIGHT_DECAYS[self.optimiser] if self.weight_decay is None else self.weight_decay
+
+    def settled(self) -> "TrainConfig":
+        """The same run with the defaults that depend on the optimiser written out, as they are at this version."""
+        lr, lr_rest = self.rates
+        return replace(self, lr=lr, lr_rest=lr_rest, weight_decay=self.matrix_decay)
 
     def dropout_at(self, step: int) -> float:
         """The probability of dropout at a step."""

@@ -300,7 +300,7 @@ class _Run:
     def _take(self, counters: dict, slots: dict[str, torch.Tensor]) -> None:
         state = self.folder.state_path
         try:
-            of = TrainConfig.from_dict(counters.get("config", self.config.to_dict()))
+            of = TrainConfig.from_dict(counters.get("config", self.config.to_dict())).settled()
             optimisers.restore(self.optimisers, slots)
             self.step, self.seconds = int(counters["step"]), float(counters["seconds"])
             self.best, self.worse, self.last_evaluation = counters["best"], counters["worse"], counters["evaluation"]

@@ -24,15 +24,15 @@ LOOKED_AT = 10_000
 
 
 def settle(config: TrainConfig | None, folder: RunFolder, resume: bool, crew: Crew) -> TrainConfig:
-    """The configuration of a new run, or of the one resumed.
+    """The configuration of a new run, or of the one resumed, with every default written out.
 
     Raises:
         InputError: the folder holds a run and ``resume`` is not given, or one begun with other settings, or none.
     """
     if resume and folder.config_path.exists():
         stored = stored_config(folder)
-        if config is not None and _settings(config) != _settings(stored):
-            ours, theirs = _settings(config), _settings(stored)
+        if config is not None and config.settled() != stored:
+            ours, theirs = (c.pop("shape") | c for c in (config.settled().to_dict(), stored.to_dict()))
             name = next(k for k in ours if ours[k] != theirs[k])
             said = f"{name} {theirs[name]}, not {ours[name]}"
             raise InputError(f"{folder.path} was begun with {said}: resume it as it is")
@@ -45,7 +45,7 @@ def settle(config: TrainConfig | None, folder: RunFolder, resume: bool, crew: Cr
         config = TrainConfig()
     if crew.leads and folder.has_run:
         raise InputError(f"{folder.path} holds a training run: give --resume to go on with it, or another --out")
-    return config
+    return config.settled()
 
 
 def stored_config(folder: RunFolder) -> TrainConfig:
@@ -55,17 +55,10 @@ def stored_config(folder: RunFolder) -> TrainConfig:
         InputError: no run in the folder, or a damaged ``run.json``.
     """
     try:
-        return TrainConfig.from_dict(folder.read_config()["config"])
+        return TrainConfig.from_dict(folder.read_config()["config"]).settled()
     except InputError as error:
         where = str(folder.config_path)
         raise error if str(folder.path) in str(error) else InputError(f"{where} is damaged: {error}") from None
-
-
-def _settings(config: TrainConfig) -> dict:
-    """Every setting, with the defaults that depend on others filled in and the sizes one by one."""
-    lr, lr_rest = config.rates
-    settings = config.to_dict() | {"lr": lr, "lr_rest": lr_rest, "weight_decay": config.matrix_decay}
-    return settings.pop("shape") | settings
 
 
 def shape_to_go_on_from(init: str) -> Shape:

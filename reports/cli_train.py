@@ -45,7 +45,7 @@ def train(
         float | None,
         typer.Option(help="Peak rate of what is no matrix (default: 0.002 beside muon)."),
     ] = None,
-    weight_decay: Annotated[float | None, typer.Option(help="Of matrices (default: muon 0.02, adamw 0.1).")] = None,
+    weight_decay: Annotated[float | None, typer.Option(help="Of matrices (default: muon 0.2, adamw 0.1).")] = None,
     warmup: Annotated[int | None, typer.Option(help="Steps of warm-up (default 100).")] = None,
     decay: Annotated[
         float | None,
