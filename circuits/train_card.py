@@ -14,6 +14,15 @@ OBJECTIVE_WORDS = {
 }
 
 
+#: figures of the log -> their words, factor, decimals and unit
+HELD_OUT = (
+    ("illegal_top1", "illegal first choices", 100, 3, " %"),
+    ("illegal_mass", "illegal mass", 100, 2, " %"),
+    ("kl", "KL to uniform-legal", 1, 4, " nats"),
+    ("top_n_error", "top-N error", 1, 3, ""),
+)
+
+
 def card(
     config: TrainConfig, name: str, about: dict, games: int, seconds: float, evaluation: dict
 ) -> dict[str, str | int | float]:
@@ -39,9 +48,12 @@ def card(
         "versions": f"torch {torch.__version__}",
     }
     if evaluation:
-        names = ("illegal_top1", "illegal_mass", "kl", "top_n_error")
-        figures = ", ".join(f"{name} {evaluation[name]:.5f}" for name in names if evaluation[name] is not None)
-        made["held out"] = f"{evaluation['eval_games']} games: {figures}"
+        figures = [
+            f"{words} {factor * evaluation[name]:.{digits}f}{unit}"
+            for name, words, factor, digits, unit in HELD_OUT
+            if evaluation[name] is not None
+        ]
+        made["held out"] = f"{evaluation['eval_games']} games: {', '.join(figures)}"
     return made
 
 

@@ -108,6 +108,8 @@ class TrainConfig:
         _check(0 <= self.final <= 1, "final", self.final, "a fraction of the peak rate, 0 to 1")
         _check(0 <= self.dropout <= 0.9, "dropout", self.dropout, "a probability from 0 to 0.9")
         _check(0 <= self.dropout_until <= 1, "dropout_until", self.dropout_until, "a fraction of the run, 0 to 1")
+        if self.dropout_until < 1 and not self.dropout:
+            raise InputError(f"dropout_until {self.dropout_until}: there is no dropout to end; give --dropout")
         _check(0 < self.clip < math.inf, "clip", self.clip, "a positive gradient norm")
         _check(0 < self.held_out < 1, "held_out", self.held_out, "a fraction between 0 and 1")
         _check(self.seed < TRAINING_SEEDS, "seed", self.seed, "below 2^40")

@@ -86,7 +86,7 @@ def train(
         LossIsNoNumber: an InputError that names the step. The last checkpoint stays.
     """
     if minutes is not None and not minutes >= 0:
-        raise InputError(f"minutes {minutes}: it must be at least 0")
+        raise InputError(f"minutes {minutes}: it must be a number of at least 0")
     folder = RunFolder(out)
     crew = Crew.join(device)
     with crew, folder if crew.leads else nullcontext():
@@ -266,7 +266,7 @@ class _Run:
         """Held-out figures of the weights after ``of`` games (None: of now) into the log; one that ``counts`` tries
         the patience where the loss is no lower."""
         games = self.held_out[: min(n, len(self.held_out))]
-        row = held_out_figures(self.gpt, games, self.config.objective, self._autocast)
+        row = held_out_figures(self.gpt, games, self.config.objective)
         if not self.source.uniform:
             row["kl"] = None
         self.last_evaluation = row

@@ -1,8 +1,6 @@
 """How a model in training plays games that it was never shown."""
 
 from collections import Counter
-from collections.abc import Callable
-from contextlib import AbstractContextManager
 
 import torch
 
@@ -16,16 +14,19 @@ BATCH = 128
 
 
 @torch.no_grad()
-def held_out_figures(gpt: GPT, games: Games, objective: str, autocast: Callable[[], AbstractContextManager]) -> dict:
-    """The objective and the figures of `circuits.behaviour`, as means over the positions of ``games``."""
+def held_out_figures(gpt: GPT, games: Games, objective: str) -> dict:
+    """The objective and the figures of `circuits.behaviour`, as means over the positions of ``games``.
+
+    In the precision of the weights: rounding to bf16 swaps near-ties of legal and illegal moves (0.50 % illegal first
+    choices of one model became 0.55 %).
+    """
     gpt.eval()
     device = gpt.embed.device
     sums: Counter[str] = Counter()
     loss, count = 0.0, 0
     for part in games.batches(BATCH):
         shown = lessons.lesson(part.tokens.to(device))
-        with autocast():
-            logits = gpt(shown.inputs)
+        logits = gpt(shown.inputs)
         loss += float(lessons.total_loss(logits, shown, objective))
         count += int(shown.where(objective).sum())
         sums.update(lessons.figures(logits, shown))

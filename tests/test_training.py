@@ -75,7 +75,9 @@ def test_it_learns(tmp_path):
 @pytest.mark.parametrize("optimiser", ["muon", "adamw"])
 @pytest.mark.parametrize("dropout", [0.0, 0.2])
 def test_resuming_gives_the_same_run(tmp_path, optimiser, dropout):
-    config = replace(CONFIG, optimiser=optimiser, dropout=dropout, dropout_until=0.5, batch=24, log_every=2)
+    config = replace(CONFIG, optimiser=optimiser, dropout=dropout, batch=24, log_every=2)
+    if dropout:
+        config = replace(config, dropout_until=0.5)
     training.train(config, tmp_path / "whole")
     part = training.train(config, tmp_path / "legs", minutes=0.0)  # one step and out
     assert not part.finished and part.games == 24
@@ -208,6 +210,7 @@ def test_refusals(whole, tmp_path, games_file):
         {"objective": "best"}, {"optimiser": "sgd"}, {"games": 0}, {"lr": -1.0}, {"dropout": 1.0}, {"decay": 2.0},
         {"freeze": ("mlp",)}, {"freeze": ("init",)}, {"symmetries": True}, {"patience": 3}, {"precision": "fp8"},
         {"seed": 1 << 40}, {"clip": 0.0}, {"weight_decay": -0.1}, {"batch": 0}, {"held_out": 0.0},
+        {"dropout_until": 0.5},
     ],
 )  # fmt: skip
 def test_bad_settings_are_refused_by_name(bad):
