@@ -69,6 +69,7 @@ class OthelloModel(ABC):
         edit: Sequence[tuple[str, Callable]] = (),
         start_at: int | None = None,
         stop_at: int | None = None,
+        gradients: bool = False,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """One forward pass that saves the activations at some hooks and may change others.
 
@@ -79,6 +80,7 @@ class OthelloModel(ABC):
                 anything is saved. Each gets a copy, which it may change in place or replace. An edit of
                 ``hook_resid_mid`` changes the stream itself, not only what the MLP reads.
             start_at, stop_at: the first block run, and the block before which to stop (the number of layers: none).
+            gradients: keep the graph, for gradients with respect to what an edit (or ``inputs``) requires them of.
 
         Returns:
             logits (or with ``stop_at`` the residual stream entering that block), and the saved activations.
@@ -98,7 +100,7 @@ class OthelloModel(ABC):
         inputs = inputs.to(self.device)
         if start_at is None:
             inputs = inputs.long()
-        with torch.no_grad():
+        with torch.set_grad_enabled(gradients):
             out, saved = self._run(inputs, set(names), edit, start_at, stop_at)
         for name in names:
             if name not in saved:

@@ -198,6 +198,19 @@ def build(
     return model
 
 
+def of(model: OthelloModel) -> PlainModel:
+    """The same model computed in plain torch; a plain one is returned as it is. No weights are copied."""
+    if isinstance(model, PlainModel):
+        return model
+    names = ("embed.W_E", "pos_embed.W_pos", "unembed.W_U", "unembed.b_U")
+    parts = [f"attn.{x}_{kind}" for kind in "QKVO" for x in "Wb"] + [
+        f"mlp.{x}_{y}" for x in "Wb" for y in ("in", "out")
+    ]
+    names += tuple(f"blocks.{layer}.{part}" for layer in range(model.shape.n_layers) for part in parts)
+    weights = {name: model.weight(name).detach() for name in names}
+    return PlainModel(model.shape, model.card, model.hash, model.name, weights)
+
+
 def load(
     source: str | os.PathLike | Checkpoint | None = None,
     *,
