@@ -27,7 +27,7 @@ def board(values: Board, title: str = "", limit: float | None = None) -> go.Figu
     figure = go.Figure(_heatmap(values, limit))
     figure.update_yaxes(autorange="reversed", scaleanchor="x", constrain="domain")
     figure.update_xaxes(side="top", constrain="domain")
-    return _finish(figure, title, 380, 400)
+    return finish(figure, title, 380, 400)
 
 
 def boards(record: NeuronRecord, part: str = "reads") -> go.Figure:
@@ -55,7 +55,7 @@ def boards(record: NeuronRecord, part: str = "reads") -> go.Figure:
         figure.add_trace(_heatmap(values, limit), 1, i)
         anchor = "x" if i == 1 else f"x{i}"
         figure.update_yaxes(autorange="reversed", scaleanchor=anchor, constrain="domain", row=1, col=i)
-    return _finish(figure, f"{record.unit}: {part.replace('_', ' ')}", 260 * len(shown), 340)
+    return finish(figure, f"{record.unit}: {part.replace('_', ' ')}", 260 * len(shown), 340)
 
 
 def logits(record: NeuronRecord) -> go.Figure:
@@ -76,7 +76,7 @@ def spectrum(record: NeuronRecord) -> go.Figure:
     figure.update_layout(barmode="overlay", bargap=0)
     figure.update_xaxes(title="activation")
     figure.update_yaxes(title="positions", type="log")
-    return _finish(figure, f"{record.unit}: spectrum", 640, 400)
+    return finish(figure, f"{record.unit}: spectrum", 640, 400)
 
 
 def by_ply(record: NeuronRecord) -> go.Figure:
@@ -89,7 +89,7 @@ def by_ply(record: NeuronRecord) -> go.Figure:
     figure.add_scatter(x=plies, y=list(b.mean), line_color=BLUE, name="mean")
     figure.update_xaxes(title="ply")
     figure.update_yaxes(title="activation")
-    return _finish(figure, f"{record.unit}: activation by ply", 640, 400)
+    return finish(figure, f"{record.unit}: activation by ply", 640, 400)
 
 
 def probe(index: IndexRecord) -> go.Figure:
@@ -104,7 +104,7 @@ def probe(index: IndexRecord) -> go.Figure:
     ):
         figure.add_scatter(x=hooks, y=[getattr(r, field) for r in index.probe], name=name, line_color=colour)
     figure.update_yaxes(title="accuracy, held out", tickformat=".0%")
-    return _finish(figure, "How well the probe reads the board", 640, 400)
+    return finish(figure, "How well the probe reads the board", 640, 400)
 
 
 def _heatmap(values: Board, limit: float) -> go.Heatmap:
@@ -116,7 +116,8 @@ def _heatmap(values: Board, limit: float) -> go.Heatmap:
     )  # fmt: skip
 
 
-def _finish(figure: go.Figure, title: str, width: int, height: int) -> go.Figure:
+def finish(figure: go.Figure, title: str, width: int, height: int) -> go.Figure:
+    """The common look: title, size in pixels, margins, a legend where there is more than one trace."""
     figure.update_layout(title=title, width=width, height=height, template="plotly_white",
                          margin={"l": 50, "r": 30, "t": 90, "b": 50}, showlegend=len(figure.data) > 1)  # fmt: skip
     if any(isinstance(t, go.Heatmap) for t in figure.data):
