@@ -61,6 +61,8 @@ class Circuit:
         edges: by receiver, in the order in which the model computes them.
         curve: effect kept against number of edges.
         opened: neurons that were nodes of their own; what is called ``L3 MLP`` is the rest of its layer.
+        start: the subspace of the stream that it begins with, by name; "" where that is the embedding.
+        start_node: the stream there (``"L4 post"``), its first sender; "" likewise.
         metric, point: its name, and where it is read.
         clean, corrupt: mean metric of the held-out pairs' runs.
         kept: share of their difference that the circuit keeps under resampling (in the curve: with interval).
@@ -75,6 +77,8 @@ class Circuit:
     edges: tuple[CircuitEdge, ...]
     curve: tuple[CurvePoint, ...]
     opened: tuple[str, ...]
+    start: str
+    start_node: str
     metric: str
     point: str
     clean: float
@@ -107,7 +111,7 @@ class Circuit:
                 f"this circuit was found in model {self.model} ({self.model_hash}); {model.name} is another "
                 f"({model.hash})"
             )
-        return graph(model.shape, self.point, self.opened)
+        return graph(model.shape, self.point, self.opened, parse_node(self.start_node) if self.start_node else None)
 
     def mask(self, model: OthelloModel) -> Mask:
         """Its edges, as a mask for `circuits.masked_runs`."""

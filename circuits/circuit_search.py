@@ -22,6 +22,7 @@ from jaxtyping import Float, Int, Integer
 from torch import Tensor
 
 from circuits import plain
+from circuits.changes import Subspace
 from circuits.circuit import Circuit, CircuitEdge
 from circuits.edge_attribution import STEPS, edge_attribution, neuron_scores, spread
 from circuits.edges import Graph, Mask
@@ -60,6 +61,7 @@ def find_circuit(
     held_out: float = 0.5,
     random_graphs: int = 3,
     reference: Integer[Tensor, "game ply"] | None = None,
+    start: Subspace | None = None,
     seed: int = 0,
 ) -> Circuit:
     """The circuit behind a metric's difference between clean and corrupt runs.
@@ -73,6 +75,8 @@ def find_circuit(
         held_out: share of the games that are held out.
         random_graphs: drawn for each point of the curve.
         reference: games whose means stand in under mean ablation; random ones by default.
+        start: a subspace of the stream to begin with (a late circuit, from the checkpoint on): the circuit is then of
+            what the clean run's coordinates there do in the corrupt run.
 
     Raises:
         InputError: pairs of one game only; a metric without a gradient, or the same in both runs.
@@ -83,18 +87,20 @@ def find_circuit(
     rows, held_rows = split(pairs.game, held_out, seed)
     searched, tested = pairs[rows], pairs[held_rows]
     own, held_metric = on_rows(metric, rows), on_rows(metric, held_rows)
-    opened = top_neurons(model, searched, own, open_neurons, steps)
-    scored = edge_attribution(model, searched, own, opened=opened, steps=steps, sample_pairs=SAMPLED_ON, seed=seed)
+    opened = top_neurons(model, searched, own, open_neurons, steps, start)
+    scored = edge_attribution(
+        model, searched, own, opened=opened, steps=steps, sample_pairs=SAMPLED_ON, start=start, seed=seed
+    )
     scores, g = scored.scores, scored.graph
 
     few = within(searched, PRUNED_ON)
-    runs = MaskedRuns(model, searched[few], on_rows(own, few), g)
+    runs = MaskedRuns(model, searched[few], on_rows(own, few), g, start=start)
     check_total(runs)
-    start = first_that_keeps(runs, scores, keep, max_edges)
-    path = list(prune(runs, start, keep))
-    mask = path[-1] if path else start
+    widest = first_that_keeps(runs, scores, keep, max_edges)
+    path = list(prune(runs, widest, keep))
+    mask = path[-1] if path else widest
 
-    held = MaskedRuns(model, tested, held_metric, g)
+    held = MaskedRuns(model, tested, held_metric, g, start=start)
     tokens = generate(REFERENCE_GAMES, seed=seed).tokens if reference is None else reference
     # Under mean ablation every ply of a pair differs from the reference: fewer of them are run.
     some = spread(len(tested), AVERAGED)
@@ -105,9 +111,10 @@ def find_circuit(
         g,
         ablation="mean",
         reference=means(model, tokens[:, : int(pairs.ply.max()) + 1], g.place),
+        start=start,
     )
     graphs = [("attribution", largest(g, scores, n)) for n in SIZES if n < int(g.allowed.sum())]
-    graphs += [("pruning", one) for one in path[:-1] if int(one.sum()) < int(start.sum())]
+    graphs += [("pruning", one) for one in path[:-1] if int(one.sum()) < int(widest.sum())]
     graphs = [*thinned(graphs), ("circuit", mask)]
     curve = [
         curve_point(one, m, game, chosen, random_graphs, seed)
@@ -115,11 +122,13 @@ def find_circuit(
         for chosen, m in graphs
     ]
     edge_rows = within(tested, 2 * PRUNED_ON)
-    each = MaskedRuns(model, tested[edge_rows], on_rows(held_metric, edge_rows), g)
+    each = MaskedRuns(model, tested[edge_rows], on_rows(held_metric, edge_rows), g, start=start)
     return Circuit(
         edges=described(each, mask, scores, tested.game[edge_rows]),
         curve=tuple(sorted(curve, key=lambda point: (point.ablation != "resample", point.edges))),
         opened=tuple(str(node) for node in opened),
+        start=str(start or ""),
+        start_node=str(start.node) if start else "",
         metric=metric.name,
         point=metric.point,
         clean=float(held.top.mean()),
@@ -168,12 +177,14 @@ def split(
     return (~out).nonzero().flatten(), out.nonzero().flatten()
 
 
-def top_neurons(model: plain.PlainModel, pairs: Pairs, metric: Metric, count: int, steps: int) -> list:
+def top_neurons(
+    model: plain.PlainModel, pairs: Pairs, metric: Metric, count: int, steps: int, start: Subspace | None = None
+) -> list:
     """The neurons of the largest predicted effect."""
     if count == 0:
         return []
-    scores = neuron_scores(model, pairs, metric, steps=steps)
-    best = scores.abs().flatten().topk(min(count, scores.numel())).indices.tolist()
+    scores = neuron_scores(model, pairs, metric, steps=steps, start=start)
+    best = scores.abs().flatten().topk(min(count, int(scores.count_nonzero()))).indices.tolist()
     return [neuron(*divmod(i, scores.shape[1])) for i in best]
 
 

@@ -20,6 +20,7 @@ from torch import Tensor
 
 from circuits import plain
 from circuits.agreement import Agreement, agreement, drawn
+from circuits.changes import Subspace
 from circuits.edge_gradients import at_inputs, changes, on_the_way
 from circuits.edges import Graph, graph
 from circuits.errors import InputError
@@ -31,6 +32,7 @@ from circuits.pair_runs import on_rows, scale
 from circuits.pairs import Pairs
 from circuits.path_patching import path_effects
 from circuits.places import place_of_point
+from circuits.starts import start_place
 
 #: points on the way at which gradients are taken
 STEPS = 5
@@ -80,6 +82,7 @@ def edge_attribution(
     steps: int = STEPS,
     sample: int = 40,
     sample_pairs: int = 32,
+    start: Subspace | None = None,
     seed: int = 0,
 ) -> EdgeScores:
     """Scores of all edges of the graph of heads, MLPs and opened neurons.
@@ -87,14 +90,15 @@ def edge_attribution(
     Args:
         steps: 1 for the clean run's gradient, more for the mean on the way to the corrupt run.
         sample, sample_pairs: how many edges are removed exactly, on how many of the pairs.
+        start: begin there and not with the embedding (`circuits.starts`).
 
     Raises:
         InputError: a metric without a gradient; a sample too small to correlate; as `circuits.edges.graph`.
     """
     model = plain.of(model)
-    g = graph(model.shape, metric.point, opened)
+    g = graph(model.shape, metric.point, opened, start and start.node)
     scores = torch.zeros(len(g.receivers), len(g.senders), len(pairs))
-    for chunk, run, points in on_the_way(model, pairs, metric, steps):
+    for chunk, run, points in on_the_way(model, pairs, metric, steps, start):
         change = changes(chunk, run, g).transpose(0, 1).flatten(2)
         for found in points:
             for rows, gradient in at_inputs(chunk, found, g):
@@ -103,25 +107,25 @@ def edge_attribution(
     scores *= g.allowed[:, :, None]
     edges, few = g.allowed.nonzero(), spread(len(pairs), sample_pairs)
     chosen = edges[drawn(scores.mean(-1)[g.allowed], sample, seed)]
-    runs = MaskedRuns(model, pairs[few], on_rows(metric, few), g)
+    runs = MaskedRuns(model, pairs[few], on_rows(metric, few), g, start=start)
     exact = runs.removals(g.allowed, [tuple(edge) for edge in chosen.tolist()]).mean(-1)
     predicted = scores[chosen[:, 0], chosen[:, 1]][:, few].mean(-1)
     return EdgeScores(g, scores, agreement(predicted, exact, HOW.format(len(few))), steps, metric.name)
 
 
 def neuron_scores(
-    model: OthelloModel, pairs: Pairs, metric: Metric, *, steps: int = STEPS
+    model: OthelloModel, pairs: Pairs, metric: Metric, *, steps: int = STEPS, start: Subspace | None = None
 ) -> Float[Tensor, "layer neuron"]:
     """Predicted effect, over pairs, of every neuron carrying the corrupt run: (post_corrupt − post_clean) gradient.
 
-    Only layers that write before the metric's point.
+    Only layers that write before the metric's point; those before a start have 0.
     """
     model = plain.of(model)
     layers = place_of_point(metric.point, model.shape) // 2
     scores = torch.zeros(layers, model.shape.d_mlp)
-    for chunk, run, points in on_the_way(model, pairs, metric, steps):
+    for chunk, run, points in on_the_way(model, pairs, metric, steps, start):
         for found in points:
-            for layer in range(layers):
+            for layer in range(start_place(start, chunk) // 2, layers):
                 change = run.post[layer] - chunk.base.post[layer]
                 scores[layer] += (change * found.post[layer]).sum((0, 1)).cpu() / steps
     return scores / len(pairs)

@@ -5,7 +5,8 @@ Each receiver reads the stream through a LayerNorm, n = (x − mean x) / s, so t
     (g − mean g − n mean(g n)) / s,   g the gradient at n that comes back from this receiver alone
 
 while autograd alone would give the sum over all receivers. LayerNorm is recomputed everywhere. On the way: inputs
-between the two runs' embeddings, clean + a (corrupt − clean).
+between the two runs' embeddings, clean + a (corrupt − clean); of a circuit that starts in the stream, between the
+streams there (`circuits.starts`). What lies before the start is left empty.
 """
 
 from collections.abc import Iterator
@@ -16,6 +17,7 @@ from einops import einsum
 from jaxtyping import Float
 from torch import Tensor
 
+from circuits.changes import Subspace
 from circuits.edges import Graph
 from circuits.errors import InputError
 from circuits.gpt import activation
@@ -24,6 +26,7 @@ from circuits.pair_runs import Chunk, Run, Stream, chunks, scale
 from circuits.pairs import Pairs
 from circuits.places import place_of_point
 from circuits.plain import PlainModel
+from circuits.starts import from_start, start_change, start_place
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,27 +34,28 @@ class Gradients:
     """Of the metric, summed over rows (so of each row's own); lists by layer, but ``stream`` and ``n`` by place.
 
     Attributes:
-        q, k, v, pre, post: gradients at heads' and MLPs' parts; target: at the stream that the metric reads.
+        q, k, v, pre, post: gradients at heads' and MLPs' parts [row, ply, ...]; target: at the stream that the metric
+            reads.
         stream, n: the stream and what its LayerNorm made of it.
     """
 
     q: list[Tensor]
     k: list[Tensor]
     v: list[Tensor]
-    pre: list[Float[Tensor, "row ply neuron"]]
-    post: list[Float[Tensor, "row ply neuron"]]
+    pre: list[Tensor]
+    post: list[Tensor]
     target: Stream
-    stream: list[Stream]
-    n: list[Stream]
+    stream: list[Tensor]
+    n: list[Tensor]
 
 
-def gradients(chunk: Chunk, embed: Stream, place: int, metric: Metric) -> Gradients:
-    """A run from an embedding, and its gradients."""
+def gradients(chunk: Chunk, stream: Stream, first: int, place: int, metric: Metric) -> Gradients:
+    """A run from the stream at one place to the metric's, and its gradients."""
     model = chunk.model
     kept: dict[str, list[Tensor]] = {name: [] for name in ("q", "k", "v", "pre", "post", "stream", "n")}
     with torch.enable_grad():
-        x = (embed + model.W_pos[chunk.window.plies]).requires_grad_()
-        for at in range(place):
+        x = stream.requires_grad_()
+        for at in range(first, place):
             layer, mlp = divmod(at, 2)
             n = chunk.normalised(at, x)
             kept["stream"].append(x.detach())
@@ -75,13 +79,16 @@ def gradients(chunk: Chunk, embed: Stream, place: int, metric: Metric) -> Gradie
     found = [torch.zeros_like(w) if g is None else g for g, w in zip(found, wanted, strict=True)]
     attn, mlps = len(kept["q"]), len(kept["pre"])
     q, k, v, pre, post, (target,) = _split(found, [attn, attn, attn, mlps, mlps, 1])
-    return Gradients(q, k, v, pre, post, target, kept["stream"], kept["n"])
+    no_attn, no_mlp = ([stream.new_empty(0)] * count for count in ((first + 1) // 2, first // 2))
+    q, k, v, pre, post = (none + x for none, x in zip([no_attn] * 3 + [no_mlp] * 2, (q, k, v, pre, post), strict=True))
+    before = [stream.new_empty(0)] * first
+    return Gradients(q, k, v, pre, post, target, before + kept["stream"], before + kept["n"])
 
 
 def at_inputs(chunk: Chunk, found: Gradients, graph: Graph) -> Iterator[tuple[list[int], Float[Tensor, "r row ply d"]]]:
     """Gradients at receivers' own inputs, place by place: (rows of a mask, gradients)."""
     model = chunk.model
-    for place in range(graph.place):
+    for place in range(graph.first, graph.place):
         layer, mlp = divmod(place, 2)
         if mlp:
             opened = [node.index for node in graph.opened if node.layer == layer]
@@ -110,8 +117,8 @@ def through_norm(chunk: Chunk, back: Tensor, place: int, found: Gradients) -> Te
 def changes(chunk: Chunk, run: Run, graph: Graph) -> Float[Tensor, "sender row ply d_model"]:
     """What every sender writes in another run less what it writes in the base run."""
     model, base = chunk.model, chunk.base
-    rows = []
-    for sender in graph.senders:
+    rows = [run.stream[graph.first] - base.stream[graph.first]]
+    for sender in graph.senders[1:]:
         change = run.written(model, sender) - base.written(model, sender)
         if sender.kind == "mlp":
             opened = [node.index for node in graph.opened if node.layer == sender.layer]
@@ -123,9 +130,11 @@ def changes(chunk: Chunk, run: Run, graph: Graph) -> Float[Tensor, "sender row p
 
 @torch.no_grad()
 def on_the_way(
-    model: PlainModel, pairs: Pairs, metric: Metric, steps: int
+    model: PlainModel, pairs: Pairs, metric: Metric, steps: int, start: Subspace | None = None
 ) -> Iterator[tuple[Chunk, Run, Iterator[Gradients]]]:
     """Chunks based on the clean run, their corrupt runs, and the gradients at each step between the two.
+
+    With a start, the base is the corrupt run whose coordinates on it are the clean run's.
 
     Raises:
         InputError: a metric without a useful gradient, no steps.
@@ -135,11 +144,16 @@ def on_the_way(
     if steps < 1:
         raise InputError(f"{steps} steps: at least 1 (the clean run's gradient) is needed")
     place = place_of_point(metric.point, model.shape)
-    for chunk in chunks(model, pairs, place, base="clean"):
-        run = chunk.run(pairs.corrupt[chunk.window.pair], place)
+    for chunk in chunks(model, pairs, place, base="clean" if start is None else "corrupt"):
+        first = start_place(start, chunk)
+        if start is None:
+            run = chunk.run(pairs.corrupt[chunk.window.pair], place)
+        else:
+            run = chunk.base
+            chunk = from_start(chunk, start_change(chunk, pairs.clean[chunk.window.pair], start), first)
         between = [0.0] if steps == 1 else [(step + 0.5) / steps for step in range(steps)]
-        inputs = (torch.lerp(chunk.base.embed, run.embed, a) for a in between)
-        yield chunk, run, (gradients(chunk, x, place, metric) for x in inputs)
+        inputs = (torch.lerp(chunk.base.stream[first], run.stream[first], a) for a in between)
+        yield chunk, run, (gradients(chunk, x, first, place, metric) for x in inputs)
 
 
 def _split(items: list, sizes: list[int]) -> list[list]:

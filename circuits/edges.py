@@ -18,7 +18,7 @@ from torch import Tensor
 
 from circuits.checkpoints import Shape
 from circuits.errors import InputError
-from circuits.nodes import Node, check_nodes, head
+from circuits.nodes import STREAM, Node, check_nodes, head
 from circuits.places import TARGET, place_of_point, read_at, whole, written_at
 
 Mask = Bool[Tensor, "receiver sender"]
@@ -32,12 +32,14 @@ class Graph:
         shape: the model's sizes.
         point: where the target is read (a residual hook, or ``"logits"``).
         opened: the neurons that are nodes of their own.
+        start: the stream in which it begins, where that is not the embedding: its first sender.
         senders, receivers: in the order in which the model computes them; the last receiver is ``"target"``.
     """
 
     shape: Shape
     point: str
     opened: tuple[Node, ...]
+    start: Node | None
     senders: tuple[Node, ...]
     receivers: tuple[Node | str, ...]
 
@@ -46,10 +48,20 @@ class Graph:
         """The place of the target."""
         return place_of_point(self.point, self.shape)
 
+    @property
+    def first(self) -> int:
+        """The place at which it begins."""
+        return 0 if self.start is None else place_of_point(self.start.hook, self.shape)
+
+    @cached_property
+    def written(self) -> tuple[int, ...]:
+        """By sender: the first place at which the stream holds what it writes."""
+        return (self.first, *(written_at(node) for node in self.senders[1:]))
+
     @cached_property
     def allowed(self) -> Mask:
         """All edges that there are."""
-        written = torch.tensor([written_at(node) for node in self.senders])
+        written = torch.tensor(self.written)
         read = torch.tensor([self.place if isinstance(node, str) else read_at(node) for node in self.receivers])
         return written <= read[:, None]
 
@@ -91,7 +103,7 @@ class Graph:
         return [(str(self.senders[s]), str(self.receivers[r])) for r, s in mask.nonzero().tolist()]
 
     def connected(self, mask: Mask) -> Mask:
-        """The kept edges that lie on some path of kept edges from the embedding to the target."""
+        """The kept edges that lie on some path of kept edges from the first sender to the target."""
         fed = torch.zeros(len(self.senders), dtype=torch.bool)
         fed[0] = True
         for row, writer in enumerate(self.writer):  # in the order of computation
@@ -107,23 +119,31 @@ class Graph:
         return mask & fed & useful[:, None]
 
 
-def graph(shape: Shape, point: str, opened: Sequence[Node | str] = ()) -> Graph:
-    """The graph of a model of some shape, up to a point.
+def graph(shape: Shape, point: str, opened: Sequence[Node | str] = (), start: Node | None = None) -> Graph:
+    """The graph of a model of some shape, up to a point; from the embedding, or from the stream at ``start`` on.
 
     Raises:
-        InputError: no such point; an opened node that is no neuron before it, or given twice; a SoLU model's neurons,
-            which depend on each other.
+        InputError: no such point; an opened node that is no neuron before it (and after the start), or given twice; a
+            SoLU model's neurons, which depend on each other; a start that is no stream before the point.
     """
     opened = check_nodes(opened, shape) if opened else ()
-    place = place_of_point(point, shape)
+    place, first = place_of_point(point, shape), 0
+    if start is not None:
+        if start.kind not in STREAM:
+            raise InputError(f"{start} is no stream to start in: that is a layer's pre, mid or post, as in 'L4 post'")
+        first = place_of_point(start.hook, shape)
+        if first > place:
+            raise InputError(f"the circuit starts at {start}, after {point}, where its target is read")
     for node in opened:
+        if node.kind == "neuron" and read_at(node) < first:
+            raise InputError(f"{node} cannot be opened: it reads before {start}, where the circuit starts")
         if node.kind != "neuron" or written_at(node) > place:
             raise InputError(f"{node} cannot be opened: only neurons that write before {point} can")
         if shape.act == "solu":
             raise InputError(f"{node} cannot be opened: SoLU mixes a layer's neurons")
-    senders: list[Node] = [Node("embed")]
+    senders: list[Node] = [start or Node("embed")]
     receivers: list[Node | str] = []
-    for at in range(place):
+    for at in range(first, place):
         layer, mlp = divmod(at, 2)
         if mlp:
             parts = [*sorted((n for n in opened if n.layer == layer), key=lambda n: n.index), Node("mlp", layer)]
@@ -132,6 +152,5 @@ def graph(shape: Shape, point: str, opened: Sequence[Node | str] = ()) -> Graph:
         else:
             senders += [head(layer, i) for i in range(shape.n_heads)]
             receivers += [Node(kind, layer, i) for kind in "qkv" for i in range(shape.n_heads)]
-    return Graph(
-        shape, point, tuple(sorted(opened, key=lambda n: (n.layer, n.index))), tuple(senders), (*receivers, TARGET)
-    )
+    opened = tuple(sorted(opened, key=lambda n: (n.layer, n.index)))
+    return Graph(shape, point, opened, start, tuple(senders), (*receivers, TARGET))

@@ -14,31 +14,30 @@ from circuits.edges import Graph, Mask
 from circuits.gpt import activation
 from circuits.metrics import Metric
 from circuits.pair_runs import Chunk, Stream
-from circuits.places import written_at
 
 
 class MaskedPass:
-    """Runs of one chunk; ``embed`` is the clean tokens' embedding.
+    """Runs of one chunk; ``change`` is what the first sender writes less its reference.
 
     ``unfed_moves``: under mean ablation a node that is fed nothing still writes other than its mean.
     """
 
-    def __init__(self, graph: Graph, metric: Metric, chunk: Chunk, embed: Stream, unfed_moves: bool):
+    def __init__(self, graph: Graph, metric: Metric, chunk: Chunk, change: Stream, unfed_moves: bool):
         self.graph, self.metric, self.chunk, self.unfed_moves = graph, metric, chunk, unfed_moves
-        self.embed = embed - chunk.base.embed
-        self.changes = torch.zeros(len(graph.senders), *embed.shape, device=embed.device)
+        self.change = change
+        self.changes = torch.zeros(len(graph.senders), *change.shape, device=change.device)
         self.live: list[int] = []
-        self.written = [written_at(node) for node in graph.senders]
+        self.written = graph.written
 
     def run(self, mask: Mask, at: int = 0) -> Float[Tensor, "row"]:
         """The metric under a mask that differs from the one before only in what is read from a place on."""
         graph, chunk = self.graph, self.chunk
-        self.live = [s for s in self.live if 0 < self.written[s] <= at]
+        self.live = [s for s in self.live if s and self.written[s] <= at]
         wanted = mask.any(0)
         if wanted[0]:
-            self.changes[0] = self.embed
+            self.changes[0] = self.change
             self.live.insert(0, 0)
-        for place in range(at, graph.place):
+        for place in range(max(at, graph.first), graph.place):
             (self._mlp if place % 2 else self._attention)(place, mask, wanted)
         fed, _, x = self._mixes(graph.place, [len(graph.receivers) - 1], mask)
         return chunk.value(x[0] if fed else chunk.base.stream[graph.place], self.metric)

@@ -24,6 +24,7 @@ import torch.nn.functional as F
 from jaxtyping import Float, Integer
 from torch import Tensor
 
+from circuits.changes import Subspace
 from circuits.edges import Graph, Mask
 from circuits.errors import InputError
 from circuits.masked_pass import MaskedPass
@@ -32,6 +33,7 @@ from circuits.pair_runs import LAYER_NORMS, Chunk, Run, Window, check_choice, ch
 from circuits.pairs import Pairs
 from circuits.places import read_at
 from circuits.plain import PlainModel
+from circuits.starts import on_means, start_change
 
 ABLATIONS = ("resample", "mean")
 #: games run at once for their means
@@ -92,8 +94,10 @@ class MaskedRuns:
         ablation: str = "resample",
         reference: Run | None = None,
         layer_norm: str = "recomputed",
+        start: Subspace | None = None,
     ):
         """Args:
+            start: of a graph that begins in the stream (`circuits.starts`).
             reference: for mean ablation, what `means` gives up to the graph's place.
 
         Raises:
@@ -104,6 +108,8 @@ class MaskedRuns:
         check_choice(layer_norm, LAYER_NORMS, "layer_norm")
         self.model, self.metric, self.graph = model, metric, graph
         self.ablation, self.layer_norm, self.pairs = ablation, layer_norm, len(pairs)
+        if (start and start.node) != graph.start:
+            raise InputError(f"the graph starts at {graph.start or 'embed'}, the runs at {start or 'embed'}")
         if ablation == "resample":
             with torch.no_grad():
                 self.parts = list(chunks(model, pairs, graph.place, base="corrupt", layer_norm=layer_norm))
@@ -115,8 +121,17 @@ class MaskedRuns:
                     f"the reference games have {reference.embed.shape[1]} plies; a pair asks about ply "
                     f"{int(pairs.ply.max())}: give longer games"
                 )
-            self.parts = [self._mean_part(window, reference) for window in windows(pairs, whole=True)]
-        self.embeds = [model.W_E[part.window.of(pairs.clean[part.window.pair]).long()] for part in self.parts]
+            if start is None:
+                self.parts = [self._mean_part(window, reference) for window in windows(pairs, whole=True)]
+            else:
+                with torch.no_grad():
+                    corrupt = chunks(model, pairs, graph.first, base="corrupt", layer_norm=layer_norm, whole=True)
+                    both = [(part, on_means(part, reference, start)) for part in corrupt]
+                self.parts = [part for _, part in both]
+        with torch.no_grad():
+            # The change is of the corrupt run, whatever stands in for what is not kept.
+            based = self.parts if start is None or ablation == "resample" else [part for part, _ in both]
+            self.changes = [start_change(part, pairs.clean[part.window.pair], start) for part in based]
 
     def _mean_part(self, window: Window, reference: Run) -> Chunk:
         def cut(x: Tensor) -> Tensor:
@@ -146,8 +161,8 @@ class MaskedRuns:
 
     def passes(self) -> Iterator[MaskedPass]:
         """Each chunk of pairs, ready to be run."""
-        for part, embed in zip(self.parts, self.embeds, strict=True):
-            yield MaskedPass(self.graph, self.metric, part, embed, self.ablation == "mean")
+        for part, change in zip(self.parts, self.changes, strict=True):
+            yield MaskedPass(self.graph, self.metric, part, change, self.ablation == "mean")
 
     @torch.no_grad()
     def removals(self, mask: Mask, edges: Sequence[tuple[int, int]]) -> Float[Tensor, "edge pair"]:
