@@ -48,7 +48,7 @@ class Subspace:
         chosen = directions.names if names is None else tuple(names)
         vectors = torch.stack([directions[n] for n in chosen])
         _, layer, hook = directions.hook.split(".")
-        label = name or (", ".join(chosen) if len(chosen) <= 3 else f"{len(chosen)} directions")
+        label = name or (", ".join(chosen) if len(chosen) <= 6 else f"{len(chosen)} directions")
         return Subspace(f"{label} at L{layer} {hook.rpartition('_')[2]}", directions.hook, orthonormal(vectors))
 
     def __str__(self) -> str:

@@ -13,7 +13,7 @@ from jaxtyping import Bool, Int
 from torch import Tensor
 
 from circuits.errors import InputError
-from circuits.facts import Fact, all_hold, parse_fact
+from circuits.facts import Fact, all_hold, parse_fact, parse_facts
 from circuits.game_streams import Batch, check_band, source, stream
 from circuits.games import Games
 from circuits.hashing import GOLDEN, mix64, signed64
@@ -32,7 +32,7 @@ class Search:
     """One question, asked of positions; counts what it met.
 
     Attributes:
-        fact: holds in the clean position and not in the corrupt one; None: anything may differ.
+        facts: hold in the clean position and none of them in the corrupt one; without any, anything may differ.
         keep: hold in both.
         kinds: of changes, some of `variations.MADE`; same_last_move, changed: as there.
         games, positions, holding, met: games and positions searched, positions where the clean facts hold, and
@@ -49,31 +49,31 @@ class Search:
                 raise InputError(f"{kind!r} is no kind of change{hint}: {', '.join(MADE)}")
         if not kinds:
             raise InputError(f"no kind of change: give some of {', '.join(MADE)}")
-        fact = None if fact is None else parse_fact(fact)
-        keep = tuple(map(parse_fact, keep))
+        facts, keep = parse_facts(fact), tuple(map(parse_fact, keep))
         self.last_changed = check_band(changed)[1]
         stays = MADE[0] not in kinds and (same_last_move or MADE[2] not in kinds)
-        if fact is not None and fact.name == "played" and stays:
-            raise InputError(f"{fact} cannot differ where the last move is the same: ask for {MADE[0]!r}")
+        for one in facts:
+            if one.name == "played" and stays:
+                raise InputError(f"{one} cannot differ where the last move is the same: ask for {MADE[0]!r}")
         self.kinds, self.same_last_move, self.changed = tuple(kinds), same_last_move, changed
-        self.fact, self.keep = fact, keep
+        self.facts, self.keep = facts, keep
         self.games = self.positions = self.holding = self.met = 0
 
     @property
     def clean(self) -> tuple[Fact, ...]:
         """What holds in a clean position."""
-        return (*self.keep, *((self.fact,) if self.fact else ()))
+        return (*self.keep, *self.facts)
 
     @property
     def corrupt(self) -> tuple[Fact, ...]:
         """What holds in a corrupt one."""
-        return (*self.keep, *((~self.fact,) if self.fact else ()))
+        return (*self.keep, *(~fact for fact in self.facts))
 
     @property
     def question(self) -> str:
         """What the pairs are to tell apart."""
-        if self.fact is not None:
-            asked = f"{self.fact} or not"
+        if self.facts:
+            asked = f"{_and(self.facts)} or {'not' if len(self.facts) == 1 else 'none of them'}"
         elif self.kinds == MADE[2:]:
             asked = "the order of moves to one board"
         else:

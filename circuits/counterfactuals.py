@@ -27,7 +27,7 @@ from torch import Tensor
 
 from circuits.counterfactual_search import Search
 from circuits.errors import InputError
-from circuits.facts import all_hold, parse_fact
+from circuits.facts import all_hold, parse_facts
 from circuits.game_streams import Batch
 from circuits.games import MIDDLE_BAND, Games
 from circuits.notation import N_CTX
@@ -76,7 +76,8 @@ def counterfactuals(
 
     Args:
         games: a set to search, or how many held-out random games to search at most (`circuits.game_streams`).
-        fact: what is to differ; "!" in front for pairs where it holds in the corrupt one only; None: whatever does.
+        fact: what is to differ; "!" in front for pairs where it holds in the corrupt one only; several joined by
+            "&" all hold in clean and none in corrupt; None: whatever differs.
         n: how many at most: fewer are returned where the games hold no more, and `Pairs.source` says so.
         kinds: of which of them, by name; the closest is taken, whatever its kind.
         keep: facts that hold in both.
@@ -100,8 +101,9 @@ def for_position(
     Args:
         game: one game (``games[row]``), or its tokens.
         ply: the position. Its game is the clean transcript of every pair.
-        fact: those that toggle it only: pairs where it holds at the position and not in the counterfactual, or
-            the other way round (then `Pairs.swapped` puts it into the clean ones). All where not given.
+        fact: those that toggle it only (each of several joined by "&"): pairs where it holds at the position and
+            not in the counterfactual, or the other way round (then `Pairs.swapped` puts it into the clean ones). All
+            where not given.
         kinds, keep, same_last_move: as elsewhere in this file.
 
     Raises:
@@ -116,8 +118,9 @@ def for_position(
     if not batch.boards.valid[0, ply]:
         raise InputError(f"{name}, ply {ply}: the game is over there, nobody can move")
     position = Positions(batch, torch.tensor([0]), torch.tensor([ply]))
-    if fact is not None and not parse_fact(fact).holds(position.ends):
-        fact = str(~parse_fact(fact))
+    # Each as it is at the position, so that the counterfactual has the opposite of each.
+    facts = (one if one.holds(position.ends) else ~one for one in parse_facts(fact))
+    fact = None if fact is None else " & ".join(map(str, facts))
     search = Search(fact, keep, kinds, same_last_move=same_last_move)
     if not all_hold(search.keep, position.ends):
         kept = " & ".join(map(str, search.keep))

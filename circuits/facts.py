@@ -65,6 +65,20 @@ def parse_fact(text: str) -> Fact:
     return Fact(notation.square(place), literal, positive)
 
 
+def parse_facts(text: str | None) -> tuple[Fact, ...]:
+    """Facts joined by ``&``, such as ``"legal C0 via SE x1 & C0 legal"``; none from None.
+
+    Raises:
+        InputError: as `parse_fact`; one given twice.
+    """
+    if text is None:
+        return ()
+    facts = tuple(parse_fact(part) for part in text.split("&"))
+    if len(set(facts)) < len(facts):
+        raise InputError(f"{text!r} names a fact twice")
+    return facts
+
+
 def all_hold(facts: Sequence[Fact], boards: Boards) -> Bool[Tensor, "*batch"]:
     """The positions at which somebody can move and every one of the facts holds."""
     where = boards.valid.clone()

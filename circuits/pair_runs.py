@@ -27,8 +27,6 @@ from circuits.gpt import activation
 from circuits.metrics import Metric
 from circuits.nodes import Node
 from circuits.pairs import Pairs
-from circuits.places import place_of_point as place_of_point
-from circuits.places import written_at as written_at
 from circuits.plain import PlainModel
 
 LAYER_NORMS = ("recomputed", "frozen")

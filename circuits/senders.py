@@ -137,12 +137,12 @@ def senders_into(
             x, y = (chunk.window.last(r.stream[place]) for r in (chunk.base, run))
         read, constant = _read(chunk, target, x, y)
         with torch.no_grad():
-            reading = _Reading(x, read, model.shape.eps if through_norm else None)
+            reading = Reading(x, read, model.shape.eps if through_norm else None)
             baseline[rows] = (reading.now + constant).cpu()
-            total[rows] = (_Reading(y, read, reading.eps).now - reading.now).cpu()
+            total[rows] = (Reading(y, read, reading.eps).now - reading.now).cpu()
             whole[rows] = reading.frozen(einsum(y - x, reading.read, "row d_model, row d_model -> row")).cpu()
             at = 0
-            for linear, exact in _effects(chunk, run, reading, place):
+            for linear, exact in sender_effects(chunk, run, reading, place):
                 frozen[at : at + len(linear), rows] = linear.cpu()
                 recomputed[at : at + len(linear), rows] = exact.cpu()
                 at += len(linear)
@@ -159,7 +159,7 @@ def senders_before(model: OthelloModel, place: int) -> tuple[Node, ...]:
     return tuple(nodes)
 
 
-class _Reading:
+class Reading:
     """A linear reading of the stream [row, d_model], through a LayerNorm unless ``eps`` is None."""
 
     def __init__(self, x: Tensor, read: Float[Tensor, "row d_model"], eps: float | None):
@@ -185,7 +185,7 @@ class _Reading:
         return (self.raw + change) / scale - self.now
 
 
-def _effects(chunk: Chunk, run: Run, reading: _Reading, place: int) -> Iterator[tuple[Tensor, Tensor]]:
+def sender_effects(chunk: Chunk, run: Run, reading: Reading, place: int) -> Iterator[tuple[Tensor, Tensor]]:
     """(frozen, recomputed) effects [sender, row] of embed, then of each layer part's heads or neurons."""
     model, last, d = chunk.model, chunk.window.last, chunk.model.shape.d_model
 

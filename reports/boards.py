@@ -75,6 +75,16 @@ def extremes(board: Board, n: int = 3) -> tuple[list[str], list[str]]:
     return high, low
 
 
+def extremes_markup(board: Board) -> Markup:
+    """The strongest cells of a board, its highest and lowest three, never broken between label and value."""
+    lines = [
+        Markup("<b>{}</b> {}").format(name, ", ".join(cell.replace(" ", "\u00a0") for cell in cells))
+        for name, cells in zip(("highest", "lowest"), extremes(board), strict=True)
+        if cells
+    ]
+    return Markup("<br>").join(lines) or Markup("every value is zero")
+
+
 def in_words(board: Board, n: int = 3) -> str:
     """The extreme cells in one line: "highest C0 +0.38, E2 +0.34; lowest D1 −0.41"."""
     high, low = extremes(board, n)

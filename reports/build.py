@@ -20,6 +20,7 @@ from circuits.errors import InputError
 from circuits.notation import LABELS, N_SQUARES, SQUARE_TOKEN, Unit
 from reports import fit_records as fr
 from reports import records as r
+from reports.causes import causes
 from reports.checks import check_record
 from reports.positions import examples
 from reports.recompute import recompute
@@ -58,6 +59,7 @@ def neuron_record(bench: Workbench, unit: Unit, chosen: str) -> r.NeuronRecord:
         writes=_writes(bench, unit),
         neighbours=_neighbours(bench, unit),
     )
+    record = replace(record, causes=causes(bench, record))
     return replace(record, checks=check_record(record, recompute(bench, record)))
 
 

@@ -29,8 +29,8 @@ class PageError(Exception):
 
 
 def sampled_paths(record: NeuronRecord, n: int = 24, seed: int = 0) -> tuple[str, ...]:
-    """Numbers worth recomputing: n sampled cells of the weight boards, the best example of each list, and the
-    counts behind the best fit's scores.
+    """Numbers worth recomputing: n sampled cells of the weight boards, the best example of each list, the
+    counts behind the best fit's scores, and of the causal section an ablated position of each kind and a sender.
 
     The cells with the largest values of the logit board and of the two board maps that the neuron reads are
     always among them, as mistakes there would matter most.
@@ -42,7 +42,14 @@ def sampled_paths(record: NeuronRecord, n: int = 24, seed: int = 0) -> tuple[str
     drawn = random.Random(f"{seed} {record.unit}").sample(cells, min(n, len(cells)))
     examples = [f"examples.{i}.positions.0.activation" for i, e in enumerate(record.examples) if e.positions]
     fit = [f"patterns.fits.0.{half}.{n}" for half in ("train", "held_out") for n in ("both", "fact_only", "on_only")]
-    return tuple(dict.fromkeys((*always, *drawn, *examples, *(fit if record.patterns.fits else ()))))
+    causal = []
+    if record.causes is not None:
+        causal = ["causes.without.methods.0.value"]
+        for i, _ in enumerate(record.causes.without.examples):
+            causal += [f"causes.without.examples.{i}.{name}" for name in ("logit", "change")]
+        if record.causes.upstream is not None and record.causes.upstream.example is not None:
+            causal.append("causes.upstream.example.frozen")
+    return tuple(dict.fromkeys((*always, *drawn, *examples, *(fit if record.patterns.fits else ()), *causal)))
 
 
 def check_record(
@@ -84,6 +91,8 @@ def check_page(html: str, record: NeuronRecord) -> int:
     compared = 0
     shown = {board["path"] for board in page.boards}
     wanted = {"reads.mine", "reads.empty", "writes.mine", "writes.empty", "writes.logits"}
+    if record.causes is not None:
+        wanted |= {f"causes.without.places.{i}.change" for i, _ in enumerate(record.causes.without.places)}
     if missing := sorted(wanted - shown):
         raise PageError(f"{record.unit}: the page has no board of {missing[0]}")
     for board in page.boards:

@@ -1,4 +1,4 @@
-"""The command line: ``othello-circuits info | games | probe | compare | export | neuron | report``.
+"""The command line: ``othello-circuits info | games | probe | compare | export | neuron | report | patch | circuit``.
 
 Everything here is one documented Python call away; each command's help names it. Nothing heavy is imported
 before a command runs, so that ``--help`` answers at once. Bad input ends in one line on stderr and exit
@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from circuits.errors import InputError
-from reports import cli_compare, cli_export, cli_games, cli_probe, cli_train
+from reports import cli_circuit, cli_compare, cli_export, cli_games, cli_patch, cli_probe, cli_train
 from reports.cli_options import (
     Act,
     AllPlies,
@@ -46,6 +46,8 @@ app.add_typer(cli_probe.app, name="probe")
 app.command()(cli_train.train)
 app.command()(cli_compare.compare)
 app.command()(cli_export.export)
+app.command()(cli_patch.patch)
+app.command()(cli_circuit.circuit)
 
 # typer carries its own copy of click, so its usage errors are reached through the one that it exports.
 _UsageError = typer.BadParameter.__mro__[1]

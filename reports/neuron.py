@@ -1,7 +1,7 @@
 """A neuron's page: one offline HTML file drawn from its record alone.
 
 Every page has the same order: headline with four figures beside their baselines, what it reads, when it
-fires, what it writes, what happens without it, its neighbours, provenance. No script, no request to anywhere.
+fires, what it writes, causes, its neighbours, provenance. No script, no request to anywhere.
 """
 
 from collections.abc import Mapping

@@ -12,6 +12,7 @@ from typing import Annotated, ClassVar, Literal
 
 from circuits.errors import InputError
 from circuits.notation import LABELS, parse_unit
+from reports.cause_records import Causes
 from reports.fit_records import Patterns, Sample
 from reports.serial import Record
 
@@ -247,7 +248,7 @@ class CheckedCell(Record):
 class NeuronRecord(Record):
     """Everything on one neuron's page."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     unit: str
     layer: int
@@ -264,8 +265,9 @@ class NeuronRecord(Record):
     conditional_means: ConditionalMeans
     writes: Writes
     neighbours: Neighbours
+    causes: Causes | None = None  # None: not measured
     checks: tuple[CheckedCell, ...] = ()
-    version: int = 1
+    version: int = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -3,10 +3,8 @@
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-from markupsafe import Markup
-
 from circuits.notation import parse_unit
-from reports import boards, charts, tables, words
+from reports import boards, cause_view, charts, tables, words
 from reports.captions import captions, sentence_case
 from reports.headline import (
     GRADES,
@@ -55,6 +53,7 @@ class View:
             "means": self.means(),
             "logits": self.logits(),
             "writes": self.writes(),
+            "causes": cause_view.causes(r.causes, self.links) if r.causes else None,
             "neighbours": self.neighbours(),
             "checks": tables.checks(r.checks),
             "grades": grades_in_words(),
@@ -145,7 +144,7 @@ class View:
                 "title": title,
                 "note": note,
                 "svg": boards.value_board(board, scale, f"{title}, {note}", path, minus),
-                "words": extremes_markup(board),
+                "words": boards.extremes_markup(board),
             }
             for title, note, board, path, minus in items
         ]
@@ -283,16 +282,6 @@ def grades_in_words() -> str:
         NONE: "everything else",
     }
     return "; ".join(f"{grade}: {rules[grade]}" for grade in GRADES)
-
-
-def extremes_markup(board: Board) -> Markup:
-    """The strongest cells of a board, its highest and lowest three, never broken between label and value."""
-    lines = [
-        Markup("<b>{}</b> {}").format(name, ", ".join(cell.replace(" ", "\u00a0") for cell in cells))
-        for name, cells in zip(("highest", "lowest"), boards.extremes(board), strict=True)
-        if cells
-    ]
-    return Markup("<br>").join(lines) or Markup("every value is zero")
 
 
 def minus(a: Board, b: Board) -> Board:

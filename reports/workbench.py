@@ -28,6 +28,7 @@ from circuits.mining import FORMAT, SAMPLE_GAMES, Mining, mine
 from circuits.models import OthelloModel
 from circuits.notation import N_CTX, Unit
 from circuits.patterns import Gallery
+from circuits.recorded_games import RecordedGames
 from probes import Evaluation, ProbeSet
 from probes.evaluation import bundled as bundled_evaluation
 from probes.sets import FORMAT as PROBE_FORMAT
@@ -88,6 +89,13 @@ class Workbench:
     def gallery(self) -> Gallery:
         """The sampled games of the pass, split into training and held-out halves."""
         return Gallery(self.mining, self.games, seed=self.seed)
+
+    @cached_property
+    def held_out(self) -> RecordedGames:
+        """The gallery's held-out games, run as far as causal questions need them; pages share what was run."""
+        gallery = self.gallery
+        rows = gallery.row[~gallery.train].unique()
+        return RecordedGames(self.model, gallery.games[rows], gallery.band.stop)
 
     def move_probabilities(self, rows: list[int]) -> torch.Tensor:
         """The model's probabilities [row, ply, token] on some games, by row; pages often draw the same ones."""

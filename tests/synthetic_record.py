@@ -10,6 +10,7 @@ import numpy as np
 import oracles
 
 from circuits.notation import LABELS, TOKEN_SQUARE
+from reports import cause_records as c
 from reports import fit_records as fr
 from reports import index_records as ir
 from reports import records as r
@@ -192,9 +193,64 @@ def synthetic_record(seed=0, kind="match", n_games=60, unit="L5N12", d_model=WID
             tuple(r.Neighbour(u, v) for u, v in [("L6N88", 0.36), ("L7N3", -0.25), ("L6N901", 0.19)]),
             "cosine of the one’s output weight with the other’s input weight", layer * (NEURONS + HEADS),
             (LAYERS - 1 - layer) * NEURONS, 0.26, 0.24),
+        causes=synthetic_causes(rng, board, fits[0].square, story, layer, scale["held_out"]),
         checks=(r.CheckedCell("writes.logits.16", logits[16], logits[16] + 1e-7, 1e-4),),
     )  # fmt: skip
     return record if not changes else type(record)(**{**record.__dict__, **changes})
+
+
+def synthetic_causes(rng, board, square, story, layer, held_out) -> c.Causes:
+    """A neuron that raises its square's logit where its fact holds and is switched on by two units; or does nothing."""
+
+    def effect(mean, sd=0.05, p=None):
+        return c.Effect(mean, mean - 2 * sd, mean + 2 * sd, p)
+
+    def place(name, words, peak):
+        values = 0.01 * rng.standard_normal(64)
+        values[LABELS.index(square)] += peak
+        change = board(values, centre=False)
+        ends = [tuple(None if v is None else v + d for v in change) for d in (-0.1, 0.1)]
+        return c.Place(name, words, 120, 100, 2.5 if peak else 0.01, change, *ends)
+
+    size = 0.9 if story else 0.0
+    fact = "C0 can be taken by flipping D1 along the diagonal C0–E2"
+    names = (("the fact holds", f"where {fact}"), ("the fact fails", "elsewhere"))
+    if not story:
+        names = (("most active", "where its activation is at least 0.2"), ("elsewhere", "elsewhere"))
+    methods = [
+        c.Method(name, value, i, effect(-1.5 * size * (1 - i)), effect(-size * (1 - i)),
+                 effect(0.33) if story and not i else None, effect(0.02 * size, 0.001), effect(0.001 * size, 0.0001))
+        for i in range(2) for name, value in (("mean", 0.05), ("zero", 0.0), ("another game’s", None))
+    ]  # fmt: skip
+    others = tuple(0.01 * rng.standard_normal(20))
+    without = c.Without(
+        square=square, why="the square of its best fact", fact=fact if story else None,
+        places=[place(*name, -size * (1 - i)) for i, name in enumerate(names)], methods=methods,
+        controls=[c.Control(f, i, -size * (1 - i), others) for i in range(2) for f in ("logit", "KL")],
+        answers=[c.Answer(f"L{layer + 1} MLP", effect(0.4, p=0.001)), c.Answer("final LayerNorm", effect(0.01, p=0.9))],
+        random_units=[f"L{layer}N{i}" for i in range(20)], words="replaced at the position that is read",
+        examples=[c.Ablated(f"3f2a9c01d4e5b677:g{i}:p20", i, 5.0, -size * (1 - i)) for i in range(2)],
+    )  # fmt: skip
+    if not story:
+        return c.Causes(without, None, None, None, "it follows no single fact, so there is no fact to change")
+    senders = [c.Sender("L4N700", effect(1.2, p=0.001), effect(1.4)), c.Sender("L3H2", effect(0.5, p=0.01), None)]
+    layers = [c.LayerSum("embedding", effect(0.0, 0.01), 1)]
+    layers += [c.LayerSum(f"L{i} {kind}s", effect(float(rng.normal()) / 4, 0.1), n)
+               for i in range(layer) for kind, n in (("head", HEADS), ("neuron", NEURONS))]  # fmt: skip
+    upstream = c.Upstream(
+        1.7, -0.9, 1.6, -0.2, effect(2.6), effect(2.5), senders, (), 0.05, 2, 0, layer * (NEURONS + HEADS) + 1, layers,
+        None,
+    )  # fmt: skip
+    alone = [c.Alone(f"{square}’s logit", d, 80, effect(s * 0.8), effect(s * 8.0), effect(0.1, 0.01), effect(0.3, 0.02))
+             for d, s in (("clean → corrupt", 1), ("corrupt → clean", -1))]  # fmt: skip
+    readers = [c.Reader("L6N88", effect(0.3, p=0.001), effect(1.1), 2.0), c.Reader("L7H3", effect(-0.1), None, None)]
+    noise = [board(0.1 * rng.standard_normal(64), centre=i % 2 == 0) for i in range(4)]
+    downstream = c.Downstream(
+        square, alone, readers, 2, 3 * NEURONS, 0.05, effect(0.6), "blocks.7.hook_resid_post", *noise
+    )
+    kinds = {"last move changed": 20, "one move swapped": 60}
+    pairs = c.PairSet(fact, 80, held_out.games, kinds, 3, 2, 1.0, "random, seed 0")
+    return c.Causes(without, pairs, upstream, downstream, None)
 
 
 @cache

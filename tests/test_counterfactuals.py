@@ -243,3 +243,18 @@ def test_a_hopeless_search_is_given_up(monkeypatch):
     monkeypatch.setattr(counterfactual_search, "GIVE_UP", 100)
     with pytest.raises(InputError, match="256 games"):
         last_move_changed(10_000_000, "D3 occupied", 5)
+
+
+def test_several_facts_toggle_together():
+    games, text = generate(3000, seed=21), "legal C0 via SE x1 & C0 legal"
+    pairs = counterfactuals(games, text, 40, keep=["C0 empty"])
+    assert pairs.question.startswith("legal C0 via SE x1 & C0 legal or none of them")
+    for fact in text.split(" & "):
+        assert parse_fact(fact).holds(pairs.clean_end).all()
+        assert not parse_fact(fact).holds(pairs.corrupt_end).any()
+    alone = counterfactuals(games, "legal C0 via SE x1", 40, keep=["C0 empty"])
+    assert parse_fact("C0 legal").holds(alone.corrupt_end).any()
+    one = for_position(pairs.clean[0], int(pairs.ply[0]), text, keep=["C0 empty"])
+    assert not parse_fact("C0 legal").holds(one.corrupt_end).any()
+    with pytest.raises(InputError, match="names a fact twice"):
+        counterfactuals(games, "C0 legal & c0  legal", 4)

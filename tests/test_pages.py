@@ -264,6 +264,7 @@ def test_a_record_with_little_in_it_still_makes_a_page():
         patterns=dataclasses.replace(record.patterns, fits=()),
         examples=(),
         checks=(),
+        causes=None,
         reads=dataclasses.replace(record.reads, flipped=None, played=None, mine=(0.0,) * 64),
         by_ply=dataclasses.replace(record.by_ply, low=None, high=None),
         spectrum=dataclasses.replace(record.spectrum, threshold=None),
@@ -272,7 +273,7 @@ def test_a_record_with_little_in_it_still_makes_a_page():
     html = neuron_page(bare)
     check_page(html, bare)
     assert "None: there is no layer on that side" in html
-    assert "Not measured in this version" in html
+    assert "Not measured: the neuron was neither ablated nor patched" in html
 
 
 def test_a_site_is_whole(tmp_path):

@@ -64,7 +64,7 @@ def broken(change):
         (lambda d: d["reads"].update(more=1), "NeuronRecord.reads: unknown field 'more'"),
         (lambda d: d["writes"].pop("logits"), "NeuronRecord.writes: the field 'logits' is missing"),
         (lambda d: d["examples"][1]["positions"][2].pop("ply"), "examples.1.positions.2: the field 'ply'"),
-        (lambda d: d.update(version=2), "version 2"),
+        (lambda d: d.update(version=1), "version 1"),
         (lambda d: d.pop("version"), "version None"),
         (lambda d: d["reads"]["mine"].pop(), "63 entries, expected 64"),
         (lambda d: d["reads"]["mine"].__setitem__(5, "x"), "mine.5"),

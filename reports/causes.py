@@ -1,0 +1,48 @@
+"""The causal tests of one neuron: taken out, compared between counterfactual runs, and patched alone.
+
+Everything is measured on the gallery's held-out games. The fact that positions and pairs are chosen by, and what the
+neuron is replaced by, come from its training games.
+"""
+
+from circuits.features import board_state
+from circuits.pairs import Pairs
+from circuits.recorded_games import Paired
+from reports import cause_records as c
+from reports.cause_ablation import without
+from reports.cause_downstream import downstream
+from reports.cause_subject import Subject
+from reports.cause_upstream import upstream
+from reports.headline import what
+from reports.records import NeuronRecord
+from reports.workbench import Workbench
+
+
+def causes(bench: Workbench, record: NeuronRecord) -> c.Causes:
+    """The causal section of a neuron's page.
+
+    Args:
+        record: the rest of its record: its best fact decides which positions and pairs are asked about.
+    """
+    subject = Subject(bench, record)
+    taken_out = without(subject)
+    pairs, no_pairs = subject.pairs
+    if pairs is None:
+        return c.Causes(taken_out, None, None, None, no_pairs)
+    runs = Paired.of(subject.recorded, pairs)
+    return c.Causes(taken_out, _pair_set(subject, pairs), upstream(subject, runs), downstream(subject, runs), None)
+
+
+def _pair_set(subject: Subject, pairs: Pairs) -> c.PairSet:
+    ends = pairs.clean_end, pairs.corrupt_end
+    squares = (board_state(ends[0]) != board_state(ends[1])).sum(1)
+    clean, corrupt = pairs.newly_legal()
+    return c.PairSet(
+        fact=what(subject.fit),
+        pairs=len(pairs),
+        games=len(pairs.game.unique()),
+        kinds=pairs.kinds(),
+        squares=int(squares.median()),
+        legal=int((clean | corrupt).sum(1).median()),
+        plies=int((pairs.ply - pairs.first).median()),
+        source=pairs.source,
+    )

@@ -1,0 +1,351 @@
+"""The causal section: its figures are those of the general analyses, on held-out games, and its words no stronger."""
+
+import dataclasses
+
+import pytest
+import torch
+from synthetic_record import record_of
+
+from circuits import metrics, plain
+from circuits.ablation import ablate
+from circuits.baseline import Baseline
+from circuits.errors import InputError
+from circuits.games import Address
+from circuits.notation import LABELS, SQUARE_TOKEN, Unit
+from circuits.patching import patch
+from circuits.patterns import FACTS
+from circuits.recorded_games import Paired, Positions, RecordedGames, pair_runs, rerun
+from circuits.senders import senders_into
+from reports import cause_ablation, cause_words
+from reports.build import neuron_record
+from reports.cause_ablation import without
+from reports.cause_records import Control, Effect
+from reports.cause_subject import Subject
+from reports.cause_upstream import upstream
+from reports.causes import causes
+from reports.checks import PageError, check_page, check_record
+from reports.neuron import neuron_page
+from reports.recompute import recompute
+from reports.serial import at
+
+
+@pytest.fixture(scope="module")
+def unit(bench) -> Unit:
+    """The neuron that one fact explains best, of those with a layer before and one behind them."""
+    r2 = bench.gallery.screen(1)[0].max(1).values
+    return Unit(1, "neuron", int(r2.argmax()))
+
+
+@pytest.fixture(scope="module")
+def record(bench, unit):
+    return neuron_record(bench, unit, "asked for by name")
+
+
+@pytest.fixture(scope="module")
+def subject(bench, record):
+    return Subject(bench, record)
+
+
+@pytest.fixture(scope="module")
+def pairs(subject):
+    found, why = subject.pairs
+    assert found is not None, why
+    return found
+
+
+def test_a_position_resumed_unchanged_is_the_recorded_one(tiny, games):
+    recorded = RecordedGames(tiny, games, 54)
+    here = Positions(torch.tensor([0, 30, 30, 7]), torch.tensor([0, 53, 5, 20]))
+    for layer in range(tiny.shape.n_layers + 1):
+        x = recorded.stream("pre", layer, here)
+        final, changes = rerun(recorded, here, layer, torch.stack([x, x]), watch=torch.ones_like(x))
+        torch.testing.assert_close(final, recorded.stream("pre", 3, here).expand(2, -1, -1), atol=1e-4, rtol=1e-4)
+        assert all(float(v.abs().max()) < 1e-3 for v in changes.values())
+        assert len(changes) == 2 * (tiny.shape.n_layers - layer)
+
+
+def test_a_changed_position_is_what_an_edited_pass_gives(tiny, games):
+    """Each position is a run of its own: the change is at its ply and nowhere earlier."""
+    recorded, model = RecordedGames(tiny, games, 54), plain.of(tiny)
+    here = Positions(torch.tensor([3, 3, 29]), torch.tensor([12, 40, 53]))
+    push = torch.randn(3, model.shape.d_model, generator=torch.Generator().manual_seed(0))
+    final, _ = rerun(recorded, here, 1, (recorded.stream("pre", 1, here) + push)[None])
+    for i, (row, ply) in enumerate(here.places):
+
+        def edit(x, hook, ply=ply, i=i):
+            x[:, ply] += push[i]
+            return x
+
+        hook = "blocks.2.hook_resid_post"
+        _, acts = model.run(games.inputs[[row], :54], save=[hook], edit=[("blocks.1.hook_resid_pre", edit)])
+        torch.testing.assert_close(final[0, i], acts[hook][0, ply], atol=1e-4, rtol=1e-4)
+
+
+def test_pairs_run_from_their_first_difference_are_the_whole_runs(subject, pairs):
+    seen = []
+    for run in pair_runs(subject.recorded, pairs):
+        rows, end = run.window.pair, int(pairs.ply[run.window.pair].max()) + 1
+        for of, tokens in ((run.clean, pairs.clean), (run.chunk.base, pairs.corrupt)):
+            hook = "blocks.2.hook_resid_post"
+            _, acts = subject.recorded.model.run(tokens[rows, :end].long(), save=[hook])
+            whole = acts[hook][torch.arange(len(rows)), pairs.ply[rows]]
+            torch.testing.assert_close(run.window.last(of.stream[-1]), whole, atol=1e-4, rtol=1e-4)
+        seen += rows.tolist()
+    assert sorted(seen) == list(range(len(pairs)))
+
+
+def test_pairs_of_other_games_are_refused(subject, pairs):
+    with pytest.raises(InputError, match="not among"):
+        list(pair_runs(subject.recorded, dataclasses.replace(pairs, game=pairs.game + 10_000)))
+    with pytest.raises(InputError, match="not that of recorded game"):
+        list(pair_runs(subject.recorded, pairs.swapped()))
+
+
+def test_everything_is_measured_on_held_out_games(bench, record, pairs):
+    gallery = bench.gallery
+    train = set(gallery.games.ids[gallery.row[gallery.train]].tolist())
+    assert not train & set(bench.held_out.games.ids.tolist())
+    assert not train & set(pairs.game.tolist())
+    for example in record.causes.without.examples:
+        assert Address.parse(example.address).game not in train
+    assert record.causes.pairs.pairs == len(pairs) and record.causes.pairs.games == len(set(pairs.game.tolist()))
+
+
+def test_positions_are_drawn_one_a_game_before_a_second(bench, record):
+    gallery, places = bench.gallery, record.causes.without.places
+    holds = gallery.fact(FACTS.index(record.patterns.best.name))
+    for place, mask in zip(places, (holds, ~holds), strict=True):
+        games = gallery.row[mask & ~gallery.train].unique()
+        assert place.games == min(len(games), place.positions)
+
+
+def test_ablation_is_that_of_the_general_analysis(bench, subject, record, monkeypatch):
+    """`circuits.ablation` on whole games, read at the positions drawn: every figure of the table."""
+    w, gallery = record.causes.without, bench.gallery
+    drawn, draw = [], cause_ablation._draw
+    monkeypatch.setattr(cause_ablation, "_draw", lambda *given: drawn.append(draw(*given)) or drawn[-1])
+    assert without(subject) == w
+    games = bench.held_out.games
+    train = gallery.games[gallery.row[gallery.train].unique()]
+    base = Baseline(bench.model, games, train)
+    where = {}
+    for i, positions in enumerate(drawn):
+        where[w.places[i].name] = torch.zeros(len(games), 59, dtype=torch.bool)
+        where[w.places[i].name][positions.row, positions.ply] = True
+    found = {
+        "zero": ablate(base, [record.unit], method="zero", where=where),
+        "mean": ablate(base, [record.unit], method="mean", where=where),
+        w.methods[0].method: ablate(
+            base, [record.unit], method="conditional mean", given=f"not {record.patterns.best.name}", where=where
+        ),
+    }
+    move = int(SQUARE_TOKEN[LABELS.index(w.square)]) - 1
+    for row in w.methods:
+        if row.method not in found:
+            continue
+        e = found[row.method].at[w.places[row.place].name]
+        assert e.positions == w.places[row.place].positions
+        # The stored activations, of which the mean is taken here, are fp16.
+        close = {"rel": 5e-3, "abs": 5e-4}
+        assert row.total.mean == pytest.approx(float(e.total.mean[move]), **close)
+        assert row.total.low == pytest.approx(float(e.total.low[move]), **close)
+        assert row.direct.mean == pytest.approx(float(e.direct.mean[move]), **close)
+        assert row.kl.mean == pytest.approx(float(e.kl.mean), **close)
+        assert row.illegal.mean == pytest.approx(float(e.illegal_mass.mean), **close)
+    for place in w.places:
+        board = found["mean where the fact fails"].at[place.name].total.mean.tolist()
+        shown = [place.change[s] for s in range(64) if SQUARE_TOKEN[s]]
+        assert shown == pytest.approx(board, abs=1e-3)
+
+
+def test_later_parts_and_the_direct_effect_add_up_to_the_total(record):
+    w = record.causes.without
+    answered = sum(a.effect.mean for a in w.answers)
+    assert w.methods[0].direct.mean + answered == pytest.approx(w.methods[0].total.mean, abs=1e-4)
+
+
+def test_random_neurons_are_others_of_its_layer(record, unit):
+    units = record.causes.without.random_units
+    assert len(set(units)) == len(units) == 20
+    assert str(unit) not in units and all(name.startswith("L1N") for name in units)
+    assert all(len(x.others) == 20 for x in record.causes.without.controls)
+
+
+def test_senders_are_those_of_the_general_analysis(bench, subject, record, pairs):
+    up = upstream(subject, Paired.of(subject.recorded, pairs))
+    assert up == record.causes.upstream
+    truth = senders_into(bench.model, pairs, record.unit)
+    names, means = list(map(str, truth.nodes)), truth.recomputed.mean(1)
+    assert up.n_senders == len(names)
+    assert up.total.mean == pytest.approx(float(truth.total.mean()), abs=1e-4)
+    assert up.frozen.mean == pytest.approx(float(truth.sum.mean()), abs=1e-4)
+    assert sum(part.effect.mean for part in up.layers) == pytest.approx(up.frozen.mean, abs=1e-3)
+    sure = truth.summary.p_family <= up.alpha
+    assert (up.n_on, up.n_off) == (int((sure & (means > 0)).sum()), int((sure & (means < 0)).sum()))
+    assert up.on or up.off
+    for side, sign in ((up.on, 1), (up.off, -1)):
+        for sender in side:
+            i = names.index(sender.unit)
+            assert sender.direct.mean == pytest.approx(float(means[i]), abs=1e-4)
+            assert sender.direct.low == pytest.approx(
+                float(truth.summary.low[i]), abs=0.02 + 0.1 * abs(float(means[i]))
+            )
+            assert sender.direct.mean * sign > 0
+        assert [abs(s.direct.mean) for s in side] == sorted((abs(s.direct.mean) for s in side), reverse=True)
+
+
+def test_a_sender_by_all_paths_is_patching_it(bench, record, pairs):
+    model, layer, n = plain.of(bench.model), record.layer, record.index
+    W, b = model.W_in(layer)[:, n], model.b_in(layer)[n]
+
+    def pre(x, pair):
+        return torch.nn.functional.layer_norm(x, x.shape[-1:], eps=model.shape.eps) @ W + b
+
+    metric = metrics.Metric("pre-activation", f"blocks.{layer}.hook_resid_mid", pre)
+    tested = [s for s in (*record.causes.upstream.on, *record.causes.upstream.off) if s.total]
+    assert tested
+    for sender in tested:
+        truth = patch(model, pairs, metric, [sender.unit], direction="clean → corrupt")
+        assert sender.total.mean == pytest.approx(float(truth.effects.mean()), abs=1e-3)
+
+
+def test_the_neuron_alone_is_patched_as_in_the_general_analysis(bench, record, pairs):
+    d = record.causes.downstream
+    differ = pairs[pairs.legal_differs]
+    asked = {f"{d.square}’s logit": (pairs, metrics.logit(d.square))}
+    asked["newly legal moves’ logits"] = (differ, metrics.newly_legal(differ))
+    assert len(d.alone) == 4
+    for row in d.alone:
+        some, metric = asked[row.figure]
+        for name, effect in ((record.unit, row.effect), (f"L{record.layer} MLP", None)):
+            truth = patch(bench.model, some, metric, [name], direction=row.direction)
+            share = float(truth.share()[0, 0])
+            if effect is not None:
+                assert effect.mean == pytest.approx(float(truth.effects.mean()), abs=1e-3)
+                assert row.share is None or row.share.mean == pytest.approx(share, abs=1e-3)
+            else:
+                assert row.layer is None or row.layer.mean == pytest.approx(share, abs=1e-3)
+        assert row.pairs == len(some)
+
+
+def test_later_units_change_as_an_edited_pass_says(bench, record, pairs):
+    d, model = record.causes.downstream, plain.of(bench.model)
+    own, end = f"blocks.{record.layer}.mlp.hook_post", int(pairs.ply.max()) + 1
+    clean, corrupt = (t[:, :end].long() for t in (pairs.clean, pairs.corrupt))
+    _, source = model.run(clean, save=[own])
+
+    def edit(x, hook):
+        x[:, :, record.index] = source[own][:, :, record.index]
+        return x
+
+    neurons = [r for r in d.readers if r.activation is not None]
+    point, row = d.hook, torch.arange(len(pairs))
+    hooks = [f"blocks.{layer}.mlp.hook_post" for layer in range(record.layer + 1, model.shape.n_layers)]
+    runs = [model.run(corrupt, save=[*hooks, point], edit=e)[1] for e in ((), [(own, edit)])]
+    for reader in neurons:
+        layer, index = map(int, reader.unit[1:].split("N"))
+        before, after = (r[f"blocks.{layer}.mlp.hook_post"][row, pairs.ply, index] for r in runs)
+        assert reader.activation.mean == pytest.approx(float((after - before).mean()), abs=1e-3)
+    weight = bench.probes["board", point].weight
+    change = (runs[1][point] - runs[0][point])[row, pairs.ply].mean(0)
+    mine = change @ (weight[:, :, 2] - weight[:, :, 1])
+    assert d.mine == pytest.approx(mine.tolist(), abs=1e-3)
+
+
+def test_a_neuron_without_a_fact_is_ablated_all_the_same(bench, record):
+    bare = dataclasses.replace(record, patterns=dataclasses.replace(record.patterns, fits=()), causes=None)
+    found = causes(bench, bare)
+    assert found.pairs is found.upstream is found.downstream is None
+    assert "no single fact" in found.no_pairs
+    assert [p.name for p in found.without.places] == ["most active", "elsewhere"]
+    assert found.without.fact is None
+    html = neuron_page(dataclasses.replace(bare, causes=found))
+    assert "Not compared between counterfactual games: it follows no single fact" in html
+    assert "Without it (set to its mean)" in html
+
+
+def test_too_few_counterfactuals_are_said_to_be(bench, record, monkeypatch):
+    monkeypatch.setattr("reports.cause_subject.MIN_PAIRS", 1000)
+    found = causes(bench, dataclasses.replace(record, causes=None))
+    assert found.upstream is None
+    assert "at least 1000 are asked for" in found.no_pairs
+
+
+@pytest.mark.parametrize(
+    "path", ["causes.without.examples.0.change", "causes.without.methods.0.value", "causes.upstream.example.frozen"]
+)
+def test_a_wrong_causal_number_stops_the_build(bench, record, path):
+    truth = recompute(bench, record)
+    assert path in [cell.path for cell in record.checks]
+    assert truth(path) == pytest.approx(at(record, path), rel=1e-3, abs=1e-4)
+    with pytest.raises(PageError, match=path.replace(".", r"\.")):
+        check_record(record, lambda p: truth(p) + (0.01 if p == path else 0.0))
+
+
+def test_the_real_page_passes_its_check_and_stays_small(record):
+    html = neuron_page(record)
+    assert len(html.encode()) <= 400_000
+    assert check_page(html, record)
+
+
+def test_a_board_of_another_ablation_is_caught():
+    record = record_of("match")
+    w = record.causes.without
+    first = dataclasses.replace(w.places[0], change=w.places[1].change)
+    wrong = dataclasses.replace(w, places=(first, *w.places[1:]))
+    html = neuron_page(dataclasses.replace(record, causes=dataclasses.replace(record.causes, without=wrong)))
+    with pytest.raises(PageError, match=r"causes\.without\.places\.0\.change"):
+        check_page(html, record)
+
+
+def with_total(record, mean, low, high):
+    w = record.causes.without
+    row = dataclasses.replace(w.methods[0], total=Effect(mean, low, high))
+    return dataclasses.replace(w, methods=(row, *w.methods[1:]))
+
+
+def test_an_effect_is_called_one_only_where_its_interval_excludes_zero():
+    record = record_of("match")
+    assert "C0’s logit falls by 0.90 [0.80, 1.00] where C0" in cause_words.without(record.causes.without)
+    unsure = cause_words.without(with_total(record, -0.2, -0.5, 0.1))
+    assert "C0’s logit does not change measurably where C0" in unsure and "falls" not in unsure
+    assert "rises by 0.20 [0.10, 0.30]" in cause_words.without(with_total(record, 0.2, 0.1, 0.3))
+    assert "less than 0.0001 either way" in cause_words.without(with_total(record, 1e-6, -1e-6, 1e-6))
+    one_game = cause_words.without(with_total(record, 0.2, None, None))
+    assert "does not change measurably" in one_game and "one game: no interval" in one_game
+
+
+def test_random_neurons_are_counted_as_they_are():
+    assert "without any of 3 random" in cause_words.beside(Control("logit", 0, -1.0, (0.5, -0.2, 0.1)))
+    some = cause_words.beside(Control("logit", 0, 0.3, (0.5, -0.2, 0.1)))
+    assert "without 2 of 3 random" in some and "at most 0.5" in some
+
+
+def test_what_later_layers_do_is_said_with_its_sign():
+    record = record_of("match")
+    w = record.causes.without
+    assert "later layers undo 33 %" in cause_words.undone(w)
+    assert "L6 MLP works against it most" in cause_words.undone(w)
+    added = dataclasses.replace(w.methods[0], undone=Effect(-0.5, -0.6, -0.4))
+    text = cause_words.undone(dataclasses.replace(w, methods=(added, *w.methods[1:])))
+    assert "later layers add 50 % [40 %, 60 %]" in text and "against" not in text
+    helper = dataclasses.replace(w.answers[0], part="L7 MLP", effect=Effect(-0.3, -0.4, -0.2, 0.001))
+    text = cause_words.undone(dataclasses.replace(w, methods=(added, *w.methods[1:]), answers=(*w.answers, helper)))
+    assert "the L7 MLP adds most (−0.30" in text
+    unsure = dataclasses.replace(w.methods[0], undone=Effect(0.1, -0.6, 0.4))
+    assert "cannot be told" in cause_words.undone(dataclasses.replace(w, methods=(unsure, *w.methods[1:])))
+    small = dataclasses.replace(w.methods[0], direct=Effect(-0.001, -0.002, -0.0005))
+    assert "next to nothing" in cause_words.undone(dataclasses.replace(w, methods=(small, *w.methods[1:])))
+
+
+def test_a_share_against_the_difference_is_said_to_be():
+    d = record_of("match").causes.downstream
+    assert "against it" not in cause_words.downstream(d)
+    row = dataclasses.replace(d.alone[0], share=Effect(-0.07, -0.08, -0.06))
+    assert "against it" in cause_words.downstream(dataclasses.replace(d, alone=(row, *d.alone[1:])))
+
+
+def test_effects_name_the_place_that_they_are_of():
+    w = record_of("match").causes.without
+    with pytest.raises(InputError, match="place 7"):
+        dataclasses.replace(w, methods=(dataclasses.replace(w.methods[0], place=7),))
