@@ -9,6 +9,7 @@ A head's output adds (z' - z) W_O; queries and patterns change z at their own pl
 too. A `Subspace` of the stream changes it by the difference's projection onto it.
 """
 
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -20,7 +21,8 @@ from torch import Tensor
 from circuits.directions import Directions
 from circuits.errors import InputError
 from circuits.incremental import Recording, Rows, read_point
-from circuits.nodes import STREAM, Node
+from circuits.nodes import HOOK, STREAM, Node, check_node
+from circuits.othello_model import OthelloModel
 from circuits.plain import PlainModel
 
 
@@ -77,6 +79,33 @@ def orthonormal(vectors: Float[Tensor, "vector d_model"]) -> Float[Tensor, "dime
 
 
 Place = Node | Subspace
+
+
+def places(model: OthelloModel, what: Sequence[str | Place], layers: Sequence[int] | None = None) -> tuple[Place, ...]:
+    """Places from kinds (``"attn"``: every layer's; ``"head"``: every head), names (``"L3 MLP"``) or objects.
+
+    Raises:
+        InputError: no such kind, name, layer or unit; none at all; a place given twice.
+    """
+    shape, found = model.shape, []
+    layers = range(shape.n_layers) if layers is None else layers
+    for item in [what] if isinstance(what, str | Node | Subspace) else what:
+        if isinstance(item, Subspace):
+            read_point(model, item.point)
+            found.append(item)
+        elif item == "embed" or item not in HOOK:
+            found.append(check_node(item, shape))
+        elif item in ("pre", "mid", "post", "attn", "mlp"):
+            found += [check_node(Node(item, layer), shape) for layer in layers]
+        else:
+            count = shape.d_mlp if item == "neuron" else shape.n_heads
+            found += [check_node(Node(item, layer, i), shape) for layer in layers for i in range(count)]
+    if not found:
+        raise InputError("nothing to patch: give at least one place, such as 'attn' or 'L2H5'")
+    twice = [name for name, n in Counter(map(str, found)).items() if n > 1]
+    if twice:
+        raise InputError(f"{twice[0]} was given twice")
+    return tuple(found)
 
 
 def lands(place: Place, model: PlainModel) -> tuple[int, bool]:

@@ -39,7 +39,9 @@ class CurvePoint:
         ablation: what the other edges carry, ``"resample"`` (the pair's corrupt run) or ``"mean"``.
         kept, low, high: share of the effect, and its 95 % interval over games.
         random, random_low, random_high: mean and range over random graphs of as many edges that lead from the
-            embedding to the target.
+            first sender to the target.
+        exchanged, exchanged_low, exchanged_high: the same of this very graph with its nodes exchanged at random within
+            their layer and kind.
     """
 
     edges: int
@@ -51,6 +53,9 @@ class CurvePoint:
     random: float
     random_low: float
     random_high: float
+    exchanged: float
+    exchanged_low: float
+    exchanged_high: float
 
 
 @dataclass(frozen=True)
@@ -66,6 +71,7 @@ class Circuit:
         metric, point: its name, and where it is read.
         clean, corrupt: mean metric of the held-out pairs' runs.
         kept: share of their difference that the circuit keeps under resampling (in the curve: with interval).
+        kept_searched: the same on the pairs that it was pruned on, which it may be fitted to.
         question, source: of the pairs.
         searched, held_out: how many pairs were searched on, and how many everything above is measured on (other games).
         attribution: how the scores agree with exact removals, in words.
@@ -84,6 +90,7 @@ class Circuit:
     clean: float
     corrupt: float
     kept: float
+    kept_searched: float
     question: str
     source: str
     searched: int
@@ -93,6 +100,11 @@ class Circuit:
     layer_norm: str
     model: str
     model_hash: str
+
+    @property
+    def mean(self) -> float:
+        """The share that it keeps where all else is at its mean, on held-out pairs."""
+        return next(p.kept for p in self.curve if (p.chosen, p.ablation) == ("circuit", "mean"))
 
     @property
     def nodes(self) -> tuple[str, ...]:
@@ -120,7 +132,8 @@ class Circuit:
     def __repr__(self) -> str:
         return (
             f"Circuit({len(self.nodes)} nodes, {len(self.edges)} edges: {self.kept:.0%} of the effect on "
-            f"{self.metric}, on {self.held_out} held-out pairs)"
+            f"{self.metric} on {self.held_out} held-out pairs, {self.kept_searched:.0%} on those pruned on; "
+            f"{self.mean:.0%} under mean ablation)"
         )
 
 

@@ -48,6 +48,11 @@ def from_json(text: str, model: OthelloModel | None = None, where: str = "the ci
     if version != VERSION:
         raise InputError(f"{where} is of version {version!r}; this program reads version {VERSION}")
     circuit = _record(Circuit, content, where)
+    if not circuit.edges or not math.isfinite(circuit.kept):
+        raise InputError(f"{where} holds no circuit: it needs edges and a share that they keep")
+    ends = [(edge.sender, edge.receiver) for edge in circuit.edges]
+    if len(set(ends)) < len(ends):
+        raise InputError(f"{where} holds an edge twice")
     if model is not None:
         try:
             circuit.mask(model)

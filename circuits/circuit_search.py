@@ -25,13 +25,14 @@ from circuits import plain
 from circuits.changes import Subspace
 from circuits.circuit import Circuit, CircuitEdge
 from circuits.edge_attribution import STEPS, edge_attribution, neuron_scores, spread
-from circuits.edges import Graph, Mask
+from circuits.edges import Graph, Mask, graph
 from circuits.effects import summarise
 from circuits.errors import InputError
 from circuits.faithfulness import check_total, curve_point
 from circuits.games import generate
+from circuits.lessons import HELD_OUT_SEED
 from circuits.masked_runs import MaskedRuns, means
-from circuits.metrics import Metric
+from circuits.metrics import Metric, check_pairs
 from circuits.nodes import neuron
 from circuits.othello_model import OthelloModel
 from circuits.pair_runs import on_rows
@@ -44,7 +45,10 @@ PRUNED_ON, FEWEST = 200, 12
 #: the most single removals that exact pruning tries, and how many failures end a round that removed something
 REMOVALS, PATIENCE = 600, 5
 SLACK = 0.95
-REFERENCE_GAMES = 200
+#: the most neurons that are opened, and the fewest edges that are worth a search
+MOST_OPENED, FEWEST_EDGES = 400, 10
+#: games of nobody else's: not those that are mined, searched for pairs or trained on
+REFERENCE_GAMES, REFERENCE_SEED = 200, HELD_OUT_SEED + 500_000_000
 #: the most pairs on which attribution is compared with exact removals, and that are run under mean ablation
 SAMPLED_ON, AVERAGED = 16, 24
 
@@ -59,7 +63,7 @@ def find_circuit(
     max_edges: int = 500,
     steps: int = STEPS,
     held_out: float = 0.5,
-    random_graphs: int = 3,
+    random_graphs: int = 5,
     reference: Integer[Tensor, "game ply"] | None = None,
     start: Subspace | None = None,
     seed: int = 0,
@@ -73,7 +77,7 @@ def find_circuit(
             what they keep is kept, nearly.
         steps: of attribution.
         held_out: share of the games that are held out.
-        random_graphs: drawn for each point of the curve.
+        random_graphs: of each kind, drawn for each point of the curve.
         reference: games whose means stand in under mean ablation; random ones by default.
         start: a subspace of the stream to begin with (a late circuit, from the checkpoint on): the circuit is then of
             what the clean run's coordinates there do in the corrupt run.
@@ -83,7 +87,15 @@ def find_circuit(
     """
     if not 0 < keep <= 1:
         raise InputError(f"keep {keep}: a share above 0 and at most 1")
+    if not 0 <= open_neurons <= MOST_OPENED:
+        raise InputError(f"{open_neurons} neurons opened: give 0 to {MOST_OPENED}, each is a node of its own")
+    check_pairs(metric, pairs)
     model = plain.of(model)
+    if int(graph(model.shape, metric.point, (), start and start.node).allowed.sum()) < FEWEST_EDGES:
+        raise InputError(
+            f"between {start or 'the embedding'} and {metric.name}, read at {metric.point}, there is nothing to "
+            "search: start earlier, or read later"
+        )
     rows, held_rows = split(pairs.game, held_out, seed)
     searched, tested = pairs[rows], pairs[held_rows]
     own, held_metric = on_rows(metric, rows), on_rows(metric, held_rows)
@@ -101,7 +113,7 @@ def find_circuit(
     mask = path[-1] if path else widest
 
     held = MaskedRuns(model, tested, held_metric, g, start=start)
-    tokens = generate(REFERENCE_GAMES, seed=seed).tokens if reference is None else reference
+    tokens = generate(REFERENCE_GAMES, seed=REFERENCE_SEED + seed).tokens if reference is None else reference
     # Under mean ablation every ply of a pair differs from the reference: fewer of them are run.
     some = spread(len(tested), AVERAGED)
     averaged = MaskedRuns(
@@ -136,6 +148,7 @@ def find_circuit(
         kept=next(p.kept for p in curve if p.chosen == "circuit" and p.ablation == "resample"),
         question=pairs.question,
         source=pairs.source,
+        kept_searched=share(runs, mask),
         searched=len(searched),
         held_out=len(tested),
         attribution=str(scored.agreement),

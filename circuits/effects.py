@@ -1,20 +1,24 @@
 """Effects over pairs of games: their mean, how sure it is, and whether chance alone would give it.
 
     mean       over pairs
-    interval   percentile bootstrap over games: pairs of one game are drawn together
+    interval   bootstrap over games (pairs of one game are drawn together), the percentile interval expanded for few of
+               them: its tails are Phi(-sqrt(G / (G - 1)) t), t of Student with G - 1 degrees (Hesterberg 2015)
     p          sign-flip test: were the effects symmetric about zero, each game's sign could be flipped. Two-sided,
                (1 + flips with |mean| >= the one observed) / (1 + flips)
     p_family   the same against the largest |t| of all effects tested together in each flip (max-statistic; Nichols
-               and Holmes 2002): the chance of one such effect anywhere in the table
+               and Holmes 2002): how often symmetry would give one such effect anywhere in the table
 
-Effects that are zero for every pair have p = 1. A single game says nothing of others: its interval is NaN and its
-p is 1. With G games p cannot fall below about 2 / 2^G.
+The null of both is symmetry about zero, which is more than a mean of zero: very skewed effects of few games are called
+too often. Effects that are zero for every pair have p = 1. A single game says nothing of others: its interval is NaN
+and its p is 1. With G games p cannot fall below about 2 / 2^G.
 """
 
 from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float, Int
+from scipy.stats import norm
+from scipy.stats import t as student
 from torch import Tensor
 
 from circuits.errors import InputError
@@ -43,6 +47,14 @@ class Summary:
     p_family: Float[Tensor, "*effect"]
     pairs: int
     games: int
+
+
+def tails(games: int) -> Float[Tensor, "2"]:
+    """The quantiles of bootstrap means between which the interval lies: percentiles, expanded for few games."""
+    if games < 2:
+        return torch.tensor([0.0, 1.0], dtype=torch.float64)
+    low = float(norm.cdf(-((games / (games - 1)) ** 0.5) * student.ppf((1 + LEVEL) / 2, games - 1)))
+    return torch.tensor([low, 1 - low], dtype=torch.float64)
 
 
 def summarise(
@@ -110,13 +122,13 @@ def summarise_sums(
     step = max(1, _BLOCK // max(bootstrap, flips))
     for rows in (slice(i, i + step) for i in range(0, len(mean), step)):
         means = (sums[rows] @ draws.T) / (draws @ counts)
-        quantiles = torch.quantile(means, torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2]).double(), dim=1)
-        low[rows], high[rows] = quantiles
+        low[rows], high[rows] = torch.quantile(means, tails(games), dim=1)
         flipped = (sums[rows] @ signs.T).abs()
         exceed[rows] = (flipped >= (sums[rows].sum(1).abs() - slack[rows])[:, None]).double().sum(1)
         largest = torch.maximum(largest, (flipped / spread[rows, None]).amax(0))
     if games == 1:
-        low, high = torch.full_like(low, torch.nan), torch.full_like(high, torch.nan)
+        low.fill_(torch.nan)
+        high.fill_(torch.nan)
     observed = sums.sum(1).abs() / spread
     p = (1 + exceed) / (1 + flips)
     order = largest.sort().values
@@ -150,13 +162,14 @@ def ratio_of_sums(
     games = sums.shape[-1]
     draws = bootstrap_draws(games, bootstrap, torch.Generator().manual_seed(seed))
     top, bottom = ((x.double().cpu() @ draws.T) for x in (sums, of))
-    ends = torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2]).double()
+    ends = tails(games)
     value = sums.double().cpu().sum(-1) / of.double().cpu().sum(-1)
     low_of, high_of = torch.quantile(bottom, ends, dim=-1)
     unsure = ((low_of <= 0) & (high_of >= 0)).expand(value.shape)
     low, high = torch.quantile((top / bottom).nan_to_num(0.0), ends, dim=-1)
     if games == 1:
-        low, high = torch.full_like(low, torch.nan), torch.full_like(high, torch.nan)
+        low.fill_(torch.nan)
+        high.fill_(torch.nan)
     return Ratio(*(x.masked_fill(unsure, torch.nan).float() for x in (value, low, high)))
 
 

@@ -3,10 +3,15 @@
     kept = (mean metric under the mask − floor) / (top − floor)
 
 a ratio of means over pairs, with the top all edges kept (the clean run) and the floor none (the corrupt run; under mean
-ablation the mean streams), so that none keeps 0 and all keep 1 under either ablation. Its interval: percentile
-bootstrap over games. (Wang et al. 2023; Hanna et al. 2024.)
+ablation the mean streams), so that none keeps 0 and all keep 1 under either ablation. Its interval: bootstrap over
+games, as in `circuits.effects`; NaN for a single game. (Wang et al. 2023; Hanna et al. 2024.)
+
+Two controls. *Random* graphs have as many edges, each on some path from the first sender to the target. *Exchanged*
+ones are the graph itself with its nodes exchanged at random within their layer and kind (heads for heads, opened
+neurons for opened neurons): the same shape, layers and degrees, so what is lost is due to which units they are.
 """
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 import torch
@@ -15,7 +20,7 @@ from torch import Tensor
 
 from circuits.circuit import CurvePoint
 from circuits.edges import Graph, Mask
-from circuits.effects import BOOTSTRAP, LEVEL
+from circuits.effects import BOOTSTRAP, tails
 from circuits.errors import InputError
 from circuits.masked_runs import MaskedRuns
 
@@ -44,8 +49,8 @@ def kept(runs: MaskedRuns, mask: Mask, game: Int[Tensor, "pair"], seed: int = 0)
     generator = torch.Generator().manual_seed(seed)
     picked = torch.randint(games, (BOOTSTRAP, games), generator=generator)
     part, whole = sums[:, picked].sum(-1)
-    low, high = torch.quantile(part / whole, torch.tensor([(1 - LEVEL) / 2, (1 + LEVEL) / 2]).double()).tolist()
-    return Kept(float(gain.mean() / total.mean()), low, high)
+    low, high = torch.quantile(part / whole, tails(games)).tolist() if games > 1 else (float("nan"),) * 2
+    return Kept(float(sums[0].sum() / sums[1].sum()), low, high)
 
 
 def check_total(runs: MaskedRuns) -> None:
@@ -61,14 +66,40 @@ def check_total(runs: MaskedRuns) -> None:
 def curve_point(
     runs: MaskedRuns, mask: Mask, game: Int[Tensor, "pair"], chosen: str, draws: int, seed: int = 0
 ) -> CurvePoint:
-    """A graph on the curve, beside ``draws`` random graphs of as many edges."""
+    """A graph on the curve, beside ``draws`` random graphs of as many edges and as many exchanged ones."""
     own, count = kept(runs, mask, game), int(mask.sum())
     total = (runs.top - runs.floor).mean()
-    shares = [
-        float((runs(random_graph(runs.graph, count, seed + i)) - runs.floor).mean() / total) for i in range(draws)
-    ]
-    spread = (sum(shares) / draws, min(shares), max(shares)) if draws else (float("nan"),) * 3
-    return CurvePoint(count, chosen, runs.ablation, own.share, own.low, own.high, *spread)
+
+    def spread(graphs: Iterable[Mask]) -> tuple[float, float, float]:
+        shares = [float((runs(one) - runs.floor).mean() / total) for one in graphs]
+        return (sum(shares) / draws, min(shares), max(shares)) if draws else (float("nan"),) * 3
+
+    seeds = [1000 * seed + 10 * count + i for i in range(draws)]
+    random = spread(random_graph(runs.graph, count, s) for s in seeds)
+    swapped = spread(exchanged(runs.graph, mask, s) for s in seeds)
+    return CurvePoint(count, chosen, runs.ablation, own.share, own.low, own.high, *random, *swapped)
+
+
+def exchanged(graph: Graph, mask: Mask, seed: int = 0) -> Mask:
+    """A mask with the graph's nodes exchanged at random within their layer and kind; whole MLPs stay."""
+    generator = torch.Generator().manual_seed(seed)
+    groups: dict[tuple[str, int], list[int]] = {}
+    for i, node in enumerate(graph.senders):
+        groups.setdefault((node.kind, node.layer), []).append(i)
+    to = list(range(len(graph.senders)))
+    for members in groups.values():
+        for i, j in zip(members, torch.randperm(len(members), generator=generator).tolist(), strict=True):
+            to[i] = members[j]
+    names = {str(node): str(graph.senders[to[i]]) for i, node in enumerate(graph.senders)}
+    columns = torch.tensor(to)
+    rows = []
+    for node in graph.receivers:
+        owner, dot, part = str(node).partition(".")
+        rows.append(graph.rows[names.get(owner, owner) + dot + part])
+    found = torch.zeros_like(mask)
+    r, s = mask.nonzero(as_tuple=True)
+    found[torch.tensor(rows)[r], columns[s]] = True
+    return found
 
 
 def random_graph(graph: Graph, count: int, seed: int = 0) -> Mask:

@@ -23,6 +23,7 @@ from circuits.attribution import LOGITS
 from circuits.errors import InputError
 from circuits.gpt import activation
 from circuits.nodes import HOOK
+from circuits.othello_model import OthelloModel
 from circuits.plain import PlainModel
 
 Rows = slice | Int[Tensor, "row"]
@@ -63,7 +64,7 @@ def record(
     return Recording(tokens.to(model.device), **{"z": [], "post": []} | kept)
 
 
-def read_point(model: PlainModel, point: str) -> tuple[int, bool]:
+def read_point(model: OthelloModel, point: str) -> tuple[int, bool]:
     """(block, middle) of a point: the stream entering that block, or the one in its middle; logits are past the last.
 
     Raises:

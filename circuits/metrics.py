@@ -37,15 +37,30 @@ class Metric:
         point: a residual hook such as ``"blocks.5.hook_resid_post"``, or ``"logits"``.
         of: f(output [row, token or d_model], pair [row]) -> [row]; ``pair`` says which pair a row belongs to.
         differentiable: whether its gradient says anything.
+        pairs: how many pairs it was made for, where each has a target of its own.
     """
 
     name: str
     point: str
     of: Callable[[Float[Tensor, "row _"], Int[Tensor, "row"]], Float[Tensor, "row"]]
     differentiable: bool = True
+    pairs: int | None = None
 
     def __call__(self, output: Float[Tensor, "row _"], pair: Int[Tensor, "row"]) -> Float[Tensor, "row"]:
         return self.of(output, pair)
+
+
+def check_pairs(metric: Metric, pairs: Pairs) -> None:
+    """Refuse a metric that was made for another set of pairs.
+
+    Raises:
+        InputError: their numbers differ.
+    """
+    if metric.pairs not in (None, len(pairs)):
+        raise InputError(
+            f"{metric.name} was made for {metric.pairs} pairs, each with a target of its own, and these are "
+            f"{len(pairs)}: make it from the pairs that are measured"
+        )
 
 
 Squares = str | int | Sequence[str | int] | Int[Tensor, "pair"]
@@ -62,19 +77,30 @@ def logit(move: Squares) -> Metric:
     def of(logits, pair):
         return _pick(logits, tokens, pair) - logits[:, 1:].mean(1)
 
-    return Metric(f"{name} logit", LOGITS, of)
+    return Metric(f"{name} logit", LOGITS, of, pairs=_own(tokens))
 
 
 def log_probability(move: Squares) -> Metric:
     """A move's log-probability (nats); one move, or one per pair."""
     tokens, name = _tokens(move)
-    return Metric(f"{name} log-probability", LOGITS, lambda x, pair: _pick(x.log_softmax(-1), tokens, pair))
+    return Metric(
+        f"{name} log-probability", LOGITS, lambda x, pair: _pick(x.log_softmax(-1), tokens, pair), pairs=_own(tokens)
+    )
 
 
 def logit_difference(move: Squares, other: Squares) -> Metric:
-    """The logit of one move less that of another; one each, or one per pair."""
+    """The logit of one move less that of another; one each, or one per pair.
+
+    Raises:
+        InputError: as `logit`; a move less itself.
+    """
     (a, name), (b, other_name) = _tokens(move), _tokens(other)
-    return Metric(f"{name} − {other_name} logit", LOGITS, lambda x, pair: _pick(x, a, pair) - _pick(x, b, pair))
+    if (a == b).any():
+        raise InputError(f"the logit of {name} less itself is always 0: give two different moves")
+    own = _own(a) or _own(b)
+    return Metric(
+        f"{name} − {other_name} logit", LOGITS, lambda x, pair: _pick(x, a, pair) - _pick(x, b, pair), pairs=own
+    )
 
 
 def newly_legal(pairs: Pairs) -> Metric:
@@ -103,14 +129,15 @@ def newly_legal(pairs: Pairs) -> Metric:
         return _by_token(chosen / chosen.sum(1, keepdim=True))
 
     w = weights(clean) - weights(corrupt)
-    return Metric("newly legal logit difference", LOGITS, lambda x, pair: (x * w.to(x)[pair.cpu()]).sum(1))
+    name = "newly legal logit difference"
+    return Metric(name, LOGITS, lambda x, pair: (x * w.to(x)[pair.cpu()]).sum(1), pairs=len(pairs))
 
 
 def illegal_mass(pairs: Pairs, of: str = "clean") -> Metric:
     """Probability outside the legal moves of the clean (or ``"corrupt"``) position."""
     legal = _by_token(_legal(pairs, of).float())
     name = f"probability on moves illegal in the {of} position"
-    return Metric(name, LOGITS, lambda x, pair: 1 - (x.softmax(-1) * legal.to(x)[pair.cpu()]).sum(1))
+    return Metric(name, LOGITS, lambda x, pair: 1 - (x.softmax(-1) * legal.to(x)[pair.cpu()]).sum(1), pairs=len(pairs))
 
 
 def top_n_error(pairs: Pairs, of: str = "clean") -> Metric:
@@ -122,7 +149,7 @@ def top_n_error(pairs: Pairs, of: str = "clean") -> Metric:
         order = logits[:, 1:].argsort(-1, descending=True).argsort(-1)
         return ((order < truth.sum(1, keepdim=True)) ^ truth).sum(1).float()
 
-    return Metric(f"top-N error against the {of} position", LOGITS, error, differentiable=False)
+    return Metric(f"top-N error against the {of} position", LOGITS, error, differentiable=False, pairs=len(pairs))
 
 
 def coordinate(directions: Directions, name: str) -> Metric:
@@ -157,6 +184,11 @@ def _tokens(move: Squares) -> tuple[Tensor, str]:
     tokens = torch.tensor([token(s) for s in squares])
     names = {LABELS[s] for s in squares}
     return tokens, names.pop() if len(names) == 1 else "own move's"
+
+
+def _own(tokens: Tensor) -> int | None:
+    """How many pairs have a move of their own; None where all have one."""
+    return None if len(tokens) == 1 else len(tokens)
 
 
 def _pick(values: Tensor, tokens: Tensor, pair: Tensor) -> Tensor:

@@ -256,7 +256,8 @@ def scale(x: Float[Tensor, "*batch d_model"], eps: float) -> Float[Tensor, "*bat
 
 def on_rows(metric: Metric, rows: Int[Tensor, "row"]) -> Metric:
     """A metric of a set of pairs, for the part of it ``pairs[rows]``."""
-    return replace(metric, of=lambda output, pair: metric.of(output, rows[pair.cpu()]))
+    own = None if metric.pairs is None else len(rows)
+    return replace(metric, of=lambda output, pair: metric.of(output, rows[pair.cpu()]), pairs=own)
 
 
 def check_choice(value: str, choices: tuple[str, ...], what: str) -> None:

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from circuits.errors import InputError
 from circuits.features import literal_bits
-from circuits.notation import LABELS, N_CTX, N_MOVES, TOKEN_SQUARE
+from circuits.notation import LABELS, N_CTX, N_MOVES, TOKEN_SQUARE, Notation
 from circuits.othello import Boards, IllegalMove, bits_to_bool, replay
 
 #: how a corrupt transcript was made from the clean one; "given" ones were brought by the user
@@ -82,6 +82,7 @@ class Pairs:
         game: Int[Tensor, "game"] | None = None,
         question: str = "",
         source: str = "given",
+        notation: Notation = "ours",
     ) -> "Pairs":
         """Pairs from tokens of any integer type (0 after a transcript's end), checked.
 
@@ -104,7 +105,7 @@ class Pairs:
             try:
                 boards.append(replay(tokens))
             except IllegalMove as error:
-                raise InputError(f"pair {error.game}, {name} transcript: {error.reason()}") from None
+                raise InputError(f"pair {error.game}, {name} transcript: {error.reason(notation)}") from None
             except InputError as error:
                 raise InputError(f"{name} transcripts: {error}") from None
         length = (clean != 0).sum(1)

@@ -20,7 +20,10 @@ Align = Literal["ply", "end", "first difference"]
 
 @dataclass(frozen=True)
 class Row:
-    """One effect with its uncertainty; ``ply`` as aligned (None: every ply together)."""
+    """One effect with its uncertainty; ``ply`` as aligned (None: every ply together).
+
+    ``moved`` is how many of the pairs have any effect there: an interval of few of them says little.
+    """
 
     place: str
     ply: int | None
@@ -32,6 +35,14 @@ class Row:
     p: float
     p_family: float
     pairs: int
+    moved: int
+
+
+def share_of(total: Summary, direction: str) -> float:
+    """What effects in a direction are shares of: the mean difference; NaN where its interval holds 0 (or is none)."""
+    if not (total.low > 0 or total.high < 0):
+        return float("nan")
+    return float(total.mean) * (1 if direction == DIRECTIONS[0] else -1)
 
 
 @dataclass(frozen=True, eq=False)
@@ -56,6 +67,14 @@ class Patched:
     metric: str
     point: str
     pairs: Pairs
+
+    def __repr__(self) -> str:
+        t = self.total
+        return (
+            f"Patched({len(self.places)} places{' by ply' if self.by_ply else ''}, {', '.join(self.directions)}; "
+            f"{self.metric}: clean - corrupt {float(t.mean):+.3f} [{float(t.low):+.3f}, {float(t.high):+.3f}] over "
+            f"{len(self.pairs)} pairs)"
+        )
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -83,7 +102,15 @@ class Patched:
         ``"end"``: index j is j plies before the one read; ``"first difference"``: j plies after the first move that
         differs. Plies that a pair does not have are 0.
         """
-        effects = self.of(direction)
+        return self._aligned(self.of(direction), align)
+
+    def reached(self, align: Align = "ply") -> Int[Tensor, "ply"]:
+        """How many pairs could have an effect at each ply: from their first difference to the ply read."""
+        ply = torch.arange(self.effects.shape[2])[:, None]
+        inside = (self.pairs.first <= ply) & (ply <= self.read)
+        return self._aligned(inside[None].float(), align)[0].sum(-1).long()
+
+    def _aligned(self, effects: Float[Tensor, "place ply pair"], align: Align) -> Float[Tensor, "place ply pair"]:
         if align == "ply" or not self.by_ply:
             return effects
         j = torch.arange(effects.shape[1])[:, None]
@@ -97,26 +124,30 @@ class Patched:
         return summarise(self.aligned(direction, align), self.pairs.game, seed=seed)
 
     def share(self, direction: str | None = None, align: Align = "ply") -> Float[Tensor, "place ply"]:
-        """Mean effects as shares of the mean difference between the two runs; NaN where that is 0."""
+        """Mean effects as shares of the mean difference between the two runs.
+
+        NaN where the interval of that difference holds 0: nothing is a share of what may be nothing.
+        """
         direction = direction or self.directions[0]
-        total = (self.clean - self.corrupt).mean() * (1 if direction == DIRECTIONS[0] else -1)
-        return self.aligned(direction, align).mean(-1) / (total if total else torch.nan)
+        return self.aligned(direction, align).mean(-1) / share_of(self.total, direction)
 
     def rows(self, align: Align = "ply") -> Iterator[Row]:
-        """Every effect that any pair has, with its uncertainty; JSON-ready through ``dataclasses.asdict``."""
+        """Every effect that some pair could have, with its uncertainty; JSON-ready through ``dataclasses.asdict``."""
+        reached = self.reached(align)
         for direction in self.directions:
             summary, share = self.summary(direction, align), self.share(direction, align)
-            there = (self.aligned(direction, align) != 0).any(-1)
+            changed = (self.aligned(direction, align) != 0).sum(-1)
             for i, name in enumerate(self.names):
-                for j in range(there.shape[1]):
-                    if self.by_ply and not there[i, j]:
+                for j in range(changed.shape[1]):
+                    if self.by_ply and not reached[j]:
                         continue
                     numbers = (float(t[i, j]) for t in (summary.mean, summary.low, summary.high, share))
                     p = (float(summary.p[i, j]), float(summary.p_family[i, j]))
-                    yield Row(name, j if self.by_ply else None, direction, *numbers, *p, len(self.pairs))
+                    moved = int(changed[i, j])
+                    yield Row(name, j if self.by_ply else None, direction, *numbers, *p, len(self.pairs), moved)
 
-    def top(self, k: int = 10, direction: str | None = None) -> list[Row]:
-        """The k places of largest mean effect (over plies: their largest cell)."""
+    def top(self, k: int = 10, direction: str | None = None, align: Align = "end") -> list[Row]:
+        """The k rows of largest mean effect; plies counted back from the one read, where all pairs have them."""
         direction = direction or self.directions[0]
-        rows = [row for row in self.rows() if row.direction == direction]
+        rows = [row for row in self.rows(align) if row.direction == direction]
         return sorted(rows, key=lambda row: -abs(row.mean))[:k]

@@ -13,7 +13,6 @@ transcripts first differ late cost little: nothing before the first difference c
 `circuits.incremental` computes only what a change can reach. LayerNorms are recomputed in the patched run.
 """
 
-from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -24,11 +23,11 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from circuits.attribution import LOGITS
-from circuits.changes import Place, Subspace, change, check_reach, lands
+from circuits.changes import Place, Subspace, change, check_reach, lands, places
 from circuits.errors import InputError
 from circuits.incremental import Recording, Rows, mlp, output, read_point, record, resume
-from circuits.metrics import Metric
-from circuits.nodes import HOOK, Node, check_node
+from circuits.metrics import Metric, check_pairs
+from circuits.nodes import Node
 from circuits.othello_model import OthelloModel
 from circuits.pairs import Pairs
 from circuits.patch_results import DIRECTIONS, Patched
@@ -38,33 +37,6 @@ from circuits.plain import PlainModel, of
 CHUNK = 32
 #: (place x pair x ply) positions computed at once
 BATCH = 16384
-
-
-def places(model: OthelloModel, what: Sequence[str | Place], layers: Sequence[int] | None = None) -> tuple[Place, ...]:
-    """Places from kinds (``"attn"``: every layer's; ``"head"``: every head), names (``"L3 MLP"``) or objects.
-
-    Raises:
-        InputError: no such kind, name, layer or unit; none at all; a place given twice.
-    """
-    shape, found = model.shape, []
-    layers = range(shape.n_layers) if layers is None else layers
-    for item in [what] if isinstance(what, str | Node | Subspace) else what:
-        if isinstance(item, Subspace):
-            read_point(of(model), item.point)
-            found.append(item)
-        elif item == "embed" or item not in HOOK:
-            found.append(check_node(item, shape))
-        elif item in ("pre", "mid", "post", "attn", "mlp"):
-            found += [check_node(Node(item, layer), shape) for layer in layers]
-        else:
-            count = shape.d_mlp if item == "neuron" else shape.n_heads
-            found += [check_node(Node(item, layer, i), shape) for layer in layers for i in range(count)]
-    if not found:
-        raise InputError("nothing to patch: give at least one place, such as 'attn' or 'L2H5'")
-    twice = [name for name, n in Counter(map(str, found)).items() if n > 1]
-    if twice:
-        raise InputError(f"{twice[0]} was given twice")
-    return tuple(found)
 
 
 @dataclass(frozen=True)
@@ -108,6 +80,7 @@ def sweep(
         InputError: as `places`; a metric read before a place's reach, before the first difference, or after the end.
     """
     plain = of(model)
+    check_pairs(metric, pairs)
     chosen = places(model, what, layers)
     for place in chosen:
         check_reach(place, metric.point, plain)
@@ -226,6 +199,7 @@ def patch(
     Raises:
         InputError: as `sweep`; plies at which nothing can change the metric.
     """
+    check_pairs(metric, pairs)
     plain, chosen = of(model), places(model, what)
     for place in chosen:
         check_reach(place, metric.point, plain)

@@ -30,7 +30,7 @@ from circuits import plain
 from circuits.effects import Summary, summarise
 from circuits.errors import InputError
 from circuits.gpt import activation
-from circuits.metrics import Metric
+from circuits.metrics import Metric, check_pairs
 from circuits.nodes import Node, check_node
 from circuits.othello_model import OthelloModel
 from circuits.pair_runs import DIRECTIONS, LAYER_NORMS, Chunk, Stream, check_choice, chunks
@@ -67,8 +67,9 @@ class PathEffect:
 
     @property
     def share(self) -> float:
-        """Mean effect by mean total."""
-        return float(self.effects.mean() / self.total.mean())
+        """Mean effect by mean total; NaN where the interval of that holds 0."""
+        total = summarise(self.total, self.game)
+        return float(self.effects.mean() / total.mean) if total.low > 0 or total.high < 0 else float("nan")
 
     def __repr__(self) -> str:
         s = self.summary
@@ -101,6 +102,7 @@ def path_patch(
         InputError: a node that cannot send or receive, or that comes before the one it would read; a metric that is
             measured before the receiver writes.
     """
+    check_pairs(metric, pairs)
     path = [sender, *through, receiver]
     effects, baseline, total = _patched(model, pairs, [path], metric, layer_norm, direction)
     names = tuple(str(node) for node in checked_path(model, path, metric))

@@ -27,7 +27,7 @@ from circuits.metrics import Metric
 from circuits.nodes import Node
 from circuits.othello_model import OthelloModel
 from circuits.pairs import Pairs
-from circuits.patch_results import DIRECTIONS
+from circuits.patch_results import share_of
 from circuits.patching import patch, sweep
 from circuits.plain import PlainModel, of
 
@@ -83,14 +83,11 @@ class SubspacePatch:
         return {name: summarise(effects, self.pairs.game) for name, effects in named.items()}
 
     def shares(self) -> dict[str, list[float]]:
-        """Mean effects as shares of the mean difference between the runs, by direction."""
-        gap = float(self.unpatched_gap.mean())
-        signs = [1 if name == DIRECTIONS[0] else -1 for name in self.directions]
+        """Mean effects as shares of the mean difference between the runs, by direction; NaN as `Patched.share`."""
+        total = summarise(self.unpatched_gap, self.pairs.game)
+        gaps = [share_of(total, name) for name in self.directions]
         named = {"subspace": self.effect, "whole": self.whole, "rest": self.rest, "random": self.random}
-        return {
-            name: [float(e.mean()) / (sign * gap) if gap else float("nan") for e, sign in zip(t, signs, strict=True)]
-            for name, t in named.items()
-        }
+        return {name: [float(e.mean()) / gap for e, gap in zip(t, gaps, strict=True)] for name, t in named.items()}
 
 
 def patch_subspace(

@@ -17,15 +17,11 @@ from circuits.incremental import normalised
 from circuits.notation import LABELS, N_SQUARES, SQUARE_TOKEN, Unit
 from circuits.recorded_games import Positions, rerun
 from reports import cause_records as c
+from reports.cause_controls import at_own_places, random_neurons
+from reports.cause_places import draw, places
 from reports.cause_subject import Subject, effect, move_vector, share_of
 from reports.headline import what
-from reports.text import number
 
-#: positions drawn of either kind, one a game as far as there are games
-POSITIONS = 80
-RANDOM_NEURONS = 20
-#: a neuron without a fact is looked at where it reaches this quantile of its activations
-ACTIVE = 0.95
 #: the name of a conditional mean, over the positions where the fact fails
 FAILS = "mean where the fact fails"
 
@@ -34,12 +30,12 @@ def without(subject: Subject) -> c.Without:
     """The neuron's ablation at the places that its fact, or its activation, tells apart."""
     bench, recorded, unit = subject.bench, subject.recorded, subject.unit
     model, layer = recorded.model, unit.layer
-    names, masks = _places(subject)
-    drawn = [_draw(subject, mask, bench.seed + i) for i, mask in enumerate(masks)]
+    names, masks = places(subject)
+    drawn = [draw(bench, mask, bench.seed + i) for i, mask in enumerate(masks)]
     at = Positions(*(torch.cat([getattr(d, name) for d in drawn]) for name in ("row", "ply")))
     place = torch.cat([torch.full((len(d),), i) for i, d in enumerate(drawn)])
 
-    others = _random_neurons(subject)
+    others = random_neurons(bench, unit)
     mid = normalised(recorded.stream("mid", layer, at), model.shape.eps)
     acts = activation(model.shape.act)(mid @ model.W_in(layer) + model.b_in(layer))
     own = acts[:, unit.index]
@@ -58,15 +54,15 @@ def without(subject: Subject) -> c.Without:
     found = _effects(subject, at, before, after)
     move = int(SQUARE_TOKEN[square]) - 1
     direct = move_reader(model)(changes)[..., move] / s[:, 0]
-    places, methods, controls = [], [], []
+    shown, methods, controls = [], [], []
     for i, (name, words) in enumerate(names):
         here = place == i
         game = at.row[here]
-        board = summarise(found["total"][0, here].T, game, flips=1)
-        places.append(
+        board = summarise(found["total"][0, here].T, game)
+        shown.append(
             c.Place(
                 name, words, int(here.sum()), len(game.unique()), float(own[here].mean()),
-                *(_on_squares(t) for t in (board.mean, board.low, board.high)),
+                *(_on_squares(t) for t in (board.mean, board.low, board.high, board.p_family)),
             )
         )  # fmt: skip
         for v, (method, value) in enumerate(values.items()):
@@ -79,50 +75,26 @@ def without(subject: Subject) -> c.Without:
         for figure, data in (("logit", found["total"][..., move]), ("KL", found["kl"])):
             mean = data[:, here].double().mean(1).tolist()
             controls.append(c.Control(figure, i, mean[0], tuple(mean[len(values) :])))
+    answers, layers, norm = _answers(
+        subject, before, after[0], {k: v[0] for k, v in later.items()}, direct[0], place, at
+    )
+    plain = list(values).index("mean")
+    own = float(found["total"][plain, place == 0, move].double().mean())
     return c.Without(
         square=LABELS[square],
         why=why,
         fact=what(subject.fit) if subject.fit else None,
-        places=tuple(places),
+        places=tuple(shown),
         methods=tuple(methods),
         controls=tuple(controls),
-        answers=_answers(model, square, before, after[0], {k: v[0] for k, v in later.items()}, place == 0, at),
+        own_places=at_own_places(bench, unit, own),
+        answers=answers,
+        undone_by_layers=layers,
+        undone_by_norm=norm,
         random_units=tuple(str(Unit(layer, "neuron", i)) for i in others),
         words=_words(subject, len(at)),
         examples=tuple(_example(subject, at, before, after[0], move, place, i) for i in range(len(names))),
     )
-
-
-def _places(subject: Subject) -> tuple[list[tuple[str, str]], list[Bool[Tensor, "position"]]]:
-    """Names and sentences of the places, and where they are among the gallery's positions."""
-    out = ~subject.bench.gallery.train
-    if subject.fit is not None:
-        holds = subject.holds()
-        fact = what(subject.fit)
-        return [("the fact holds", f"where {fact}"), ("the fact fails", "elsewhere")], [out & holds, out & ~holds]
-    acts = subject.activations
-    limit = acts[~out].quantile(ACTIVE)
-    high = acts >= limit
-    if (out & high).any() and (out & ~high).any():
-        share = f"which {round(100 - 100 * ACTIVE)} % of training positions reach"
-        words = f"where its activation is at least {number(float(limit), 2)}, {share}"
-        return [("most active", words), ("elsewhere", "elsewhere")], [out & high, out & ~high]
-    return [("anywhere", "at any position")], [out]
-
-
-def _draw(subject: Subject, where: Bool[Tensor, "position"], seed: int) -> Positions:
-    """Up to `POSITIONS` of some positions, a second one of a game only when every game has given one."""
-    gallery = subject.bench.gallery
-    index = where.nonzero()[:, 0]
-    index = index[torch.randperm(len(index), generator=torch.Generator().manual_seed(seed))]
-    rows = torch.tensor(subject.recorded.rows(gallery.games.ids[gallery.row[index]]))
-    order = rows.argsort(stable=True)
-    counts = torch.bincount(rows[order])
-    first = (counts.cumsum(0) - counts)[rows[order]]
-    turn = torch.empty_like(rows)
-    turn[order] = torch.arange(len(rows)) - first
-    chosen = (turn * (1 << 20) + rows).argsort()[:POSITIONS]
-    return Positions(rows[chosen], gallery.ply[index[chosen]])
 
 
 def _replacements(subject: Subject, at: Positions) -> dict[str, Float[Tensor, "position"]]:
@@ -149,13 +121,6 @@ def _usual(subject: Subject) -> Bool[Tensor, "position"]:
     return train if subject.fit is None else train & ~subject.holds()
 
 
-def _random_neurons(subject: Subject) -> list[int]:
-    unit, d_mlp = subject.unit, subject.recorded.model.shape.d_mlp
-    generator = torch.Generator().manual_seed(subject.bench.seed << 8 | unit.layer)
-    drawn = torch.randperm(d_mlp, generator=generator).tolist()
-    return [i for i in drawn if i != unit.index][:RANDOM_NEURONS]
-
-
 def _training_means(subject: Subject, neurons: list[int]) -> Float[Tensor, "neuron"]:
     gallery = subject.bench.gallery
     sample = gallery.mining.sample[subject.unit.layer, neurons][:, gallery.where]
@@ -176,15 +141,20 @@ def _effects(subject: Subject, at: Positions, before: Tensor, after: Tensor) -> 
     }
 
 
-def _answers(model, square, before, after, later, here, at) -> tuple[c.Answer, ...]:
-    """What later parts add to the square's logit, and the final LayerNorm's change of scale."""
+def _answers(subject: Subject, before, after, later, direct, place, at):
+    """What later parts add to the square's logit, the final LayerNorm's change of scale among them; and the shares of
+    the direct effect that the layers, and the LayerNorm, take back."""
     if not later:
-        return ()
+        return (), None, None
+    model, (square, _), here = subject.recorded.model, subject.square, place == 0
+    game = at.row[here]
     read = einsum(after, move_vector(model, square), "position d_model, d_model -> position")
     norm = read * (1 / scale(model, after) - 1 / scale(model, before))[:, 0]
     parts = later | {"final LayerNorm": norm}
-    s = summarise(torch.stack([v[here] for v in parts.values()]), at.row[here])
-    return tuple(c.Answer(name, effect(s, i, p=True)) for i, name in enumerate(parts))
+    s = summarise(torch.stack([v[here] for v in parts.values()]), game)
+    answers = tuple(c.Answer(name, effect(s, i, p=True)) for i, name in enumerate(parts))
+    layers = torch.stack(list(later.values())).sum(0)
+    return answers, *(share_of(-part[here], direct[here], game) for part in (layers, norm))
 
 
 def _example(subject: Subject, at: Positions, before, after, move: int, place, i: int) -> c.Ablated:

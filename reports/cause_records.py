@@ -40,6 +40,7 @@ class Place(Record):
     change: Board  # mean change of each move's logit; None at the centre
     low: Board  # its interval, cell by cell
     high: Board
+    p: Board  # sign-flip test over games, corrected for the 60 moves
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class Method(Record):
 
 @dataclass(frozen=True)
 class Control(Record):
-    """The same figure for the neuron and for random neurons of its layer."""
+    """The same figure for the neuron and for random neurons of its layer, at the neuron's own positions and square."""
 
     figure: str
     place: int
@@ -69,6 +70,29 @@ class Control(Record):
     def nearer(self) -> int:
         """How many random neurons' figures are nearer to zero."""
         return sum(abs(other) < abs(self.value) for other in self.others)
+
+
+@dataclass(frozen=True)
+class Other(Record):
+    """Another neuron of the layer, set to its mean where it is most active."""
+
+    unit: str
+    square: str  # the move to whose logit it writes most strongly
+    positions: int
+    effect: float  # mean change of that logit
+
+
+@dataclass(frozen=True)
+class OwnPlaces(Record):
+    """The neuron, set to its mean at the first place, beside others at places and on moves of their own."""
+
+    value: float
+    others: tuple[Other, ...]
+
+    @property
+    def exceeded(self) -> int:
+        """How many others have a smaller effect."""
+        return sum(abs(other.effect) < abs(self.value) for other in self.others)
 
 
 @dataclass(frozen=True)
@@ -99,7 +123,10 @@ class Without(Record):
     places: tuple[Place, ...]
     methods: tuple[Method, ...]  # that of boards, controls and answers first
     controls: tuple[Control, ...]
+    own_places: OwnPlaces
     answers: tuple[Answer, ...]  # at the first place, in the order in which the parts run
+    undone_by_layers: Effect | None  # the first method's `undone` there, of later layers alone
+    undone_by_norm: Effect | None  # and of the final LayerNorm; the two add up to it. None: no later layer
     random_units: tuple[str, ...]
     words: str  # what was done, in full
     examples: tuple[Ablated, ...]
@@ -218,8 +245,14 @@ class Downstream(Record):
 class Causes(Record):
     """The causal section of a neuron's page."""
 
-    without: Without
+    without: Without | None
     pairs: PairSet | None
     upstream: Upstream | None
     downstream: Downstream | None
     no_pairs: str | None  # why there are none
+    idle: str | None = None  # why nothing was asked of it at all, in a sentence
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if (self.without is None) != (self.idle is not None):
+            raise InputError("Causes: either what happens without the neuron, or why that was not asked")

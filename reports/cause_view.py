@@ -1,6 +1,7 @@
 """The causal section as its template wants it: boards drawn, numbers written out, tables as rows."""
 
 from collections.abc import Mapping, Sequence
+from statistics import median
 from typing import Any
 
 from circuits.notation import parse_unit
@@ -13,12 +14,16 @@ NOTHING = "–"
 
 def causes(c: Causes, links: Mapping[str, str]) -> dict[str, Any]:
     """The context of the section."""
+    if c.without is None:
+        return {"idle": c.idle}
     view = {
+        "idle": None,
         "captions": cause_words.captions(c),
         "lead": cause_words.without(c.without),
         "undone": cause_words.undone(c.without),
         "boards": _change_boards(c.without),
         "methods": _methods(c.without),
+        "own_places": _own_places(c.without),
         "answers": _answers(c.without),
         "none": cause_words.none_found(c) if c.no_pairs else "",
         "pairs": cause_words.pairs(c.pairs) if c.pairs else "",
@@ -62,7 +67,7 @@ def _change_boards(w: Without) -> dict[str, Any]:
     columns = [
         (f"{p.name}{suffix}", board)
         for p in w.places
-        for suffix, board in ((", change", p.change), (", from", p.low), (", to", p.high))
+        for suffix, board in ((", change", p.change), (", from", p.low), (", to", p.high), (", p", p.p))
     ]
     return _group(items, *tables.board(columns), "beside")
 
@@ -94,6 +99,23 @@ def _spread(x: Control) -> dict[str, str]:
     return {
         "value": f"{fixed(low, decimals)} … {fixed(high, decimals)}",
         "note": f"it exceeds {x.nearer} of {len(x.others)}",
+    }
+
+
+def _own_places(w: Without) -> dict[str, Any]:
+    """The others' effects at their own places: sizes, and one by one."""
+    own = w.own_places
+    rows = [(o.unit, o.square, o.positions, number(o.effect, 3)) for o in own.others]
+    head = ("neuron", "move", "positions", "change of its logit")
+    if not own.others:
+        return {"value": NOTHING, "note": "", "head": head, "rows": rows}
+    sizes = sorted(abs(o.effect) for o in own.others)
+    decimals = cause_words.places(Effect(sizes[-1], sizes[0], sizes[-1]))
+    return {
+        "value": f"± {fixed(sizes[0], decimals)} … {fixed(sizes[-1], decimals)}",
+        "note": f"median {fixed(median(sizes), decimals)}; it exceeds {own.exceeded} of {len(own.others)}",
+        "head": head,
+        "rows": rows,
     }
 
 

@@ -7,12 +7,16 @@ import math
 from statistics import median
 
 from circuits.notation import LABELS
-from reports.cause_records import Causes, Control, Downstream, Effect, PairSet, Upstream, Without
+from reports.cause_records import Causes, Downstream, Effect, OwnPlaces, PairSet, Upstream, Without
 from reports.headline import listed
 from reports.text import count, fixed, number, percent
 
 #: what is smaller than this, with its whole interval, is written as about zero
 ZERO = 5e-5
+#: the part after a neuron that is no layer
+NORM = "final LayerNorm"
+#: a largest of many is named where its corrected p is at most this
+ALPHA = 0.05
 #: a direct effect smaller than this, in logits, is not worth asking what became of it
 SMALL = 0.005
 
@@ -52,7 +56,7 @@ def share(e: Effect) -> str:
 
 
 def without(w: Without) -> str:
-    """What its ablation does to the square's logit, here and there, beside random neurons."""
+    """What its ablation does to the square's logit, here and there, beside other neurons at their own places."""
     rows = [m for m in w.methods if m.method == w.methods[0].method]
     parts = []
     for i, (row, place) in enumerate(zip(rows, w.places, strict=True)):
@@ -65,9 +69,9 @@ def without(w: Without) -> str:
             verb = "rises" if e.mean > 0 else "falls"
             by = f"{fixed(abs(e.mean), places(e))} {_sizes(e)}" if largest(e) >= ZERO else "less than 0.0001"
             parts.append(f"{subject} {verb} by {by} {place.words}")
-        if i == 0:
-            parts[0] += f", {beside(_control(w, 'logit', 0))}"
-    return f"Without it (set to its {w.methods[0].method}), {'; '.join(parts)}. {_most_changed(w)}"
+            if i == 0:
+                parts[0] += f", {beside(w.own_places)}"
+    return f"Without it (set to its {w.methods[0].method}), {'; '.join(parts)}. {_most_changed(w)}".strip()
 
 
 def _sizes(e: Effect) -> str:
@@ -79,54 +83,82 @@ def _sizes(e: Effect) -> str:
 
 
 def _most_changed(w: Without) -> str:
-    """The move whose logit changes most at the first place."""
+    """The move whose logit changes most at the first place; nothing where that could be chance among 60 moves."""
     p = w.places[0]
     s = max((s for s in range(64) if p.change[s] is not None), key=lambda s: abs(p.change[s]))
-    e = Effect(p.change[s], p.low[s], p.high[s])
+    e = Effect(p.change[s], p.low[s], p.high[s], p.p[s])
+    if not e.sure or e.p > ALPHA:
+        return ""
     if LABELS[s] == w.square:
         return "No other move’s logit changes more there."
-    return f"Of the 60 moves’ logits {LABELS[s]}’s changes most there ({with_interval(e)})."
+    return (
+        f"Of the 60 moves’ logits {LABELS[s]}’s changes most there ({with_interval(e)}; p = {number(e.p, 1)}, "
+        "corrected for the 60)."
+    )
 
 
-def beside(control: Control) -> str:
-    """The control in words: "more than without any of 20 random neurons of its layer (at most 0.01)"."""
-    n, sizes = len(control.others), sorted(abs(o) for o in control.others)
+def beside(own: OwnPlaces) -> str:
+    """The comparison in words: "a larger effect than 14 of 20 other neurons of its layer have on their own moves where
+    they are most active (median 0.05, at most 0.4)"."""
+    n, sizes = len(own.others), sorted(abs(o.effect) for o in own.others)
     if not n:
         return "with no other neuron in its layer to compare"
-    most = number(sizes[-1], 1)
-    if control.nearer == n:
-        return f"more than without any of {n} random neurons of its layer (at most {most})"
-    middle = number(median(sizes), 1)
-    return f"more than without {control.nearer} of {n} random neurons of its layer (median {middle}, at most {most})"
-
-
-def _control(w: Without, figure: str, place: int) -> Control:
-    return next(x for x in w.controls if x.figure == figure and x.place == place)
+    spread = f"median {number(median(sizes), 2)}, at most {number(sizes[-1], 2)}"
+    if own.exceeded in (0, n):
+        more = "a larger effect than any" if own.exceeded else "a smaller effect than each"
+        return f"{more} of {n} other neurons of its layer has on its own move where it is most active ({spread})"
+    many = f"a larger effect than {own.exceeded} of {n} other neurons of its layer"
+    return f"{many} have on their own moves where they are most active ({spread})"
 
 
 def undone(w: Without) -> str:
-    """What later layers do about it."""
+    """What the later layers and the final LayerNorm do about it."""
     row = w.methods[0]
     if largest(row.direct) < SMALL:
         return f"Its direct effect on that logit is next to nothing ({with_interval(row.direct)})."
     if not w.answers:
         less = f" (share undone: {share(row.undone)})" if row.undone else ""
         return f"No layer comes after it: only the final LayerNorm, rescaling, changes its direct effect{less}."
-    if row.undone is None or not row.undone.sure:
-        return "Whether later layers undo some of its direct effect, or add to it, cannot be told."
     e, direct = row.undone, row.direct
+    if e is None:
+        return (
+            f"Its direct effect could be zero ({with_interval(direct)}): what comes after it cannot be put as a share."
+        )
+    if not e.sure:
+        so_much = "; ".join(filter(None, (share(e), _split(w, 1))))
+        return (
+            f"Whether what comes after it, the final LayerNorm included, undoes some of its direct effect "
+            f"({with_interval(direct)}) or adds to it cannot be told (undone: {so_much})."
+        )
     if e.mean > 0:
-        text, verb = f"Of its direct effect ({with_interval(direct)}), later layers undo {share(e)}", "works against it"
+        text, sign = f"Of its direct effect ({with_interval(direct)}), what comes after it undoes {share(e)}", 1
     else:
-        added = Effect(-e.mean, None if e.high is None else -e.high, None if e.low is None else -e.low)
-        text, verb = f"To its direct effect ({with_interval(direct)}), later layers add {share(added)} of it", "adds"
-    sign = -1 if e.mean > 0 else 1
-    those = [a for a in w.answers if a.effect.p is not None and a.effect.p <= 0.05 and a.effect.sure]
-    those = [a for a in those if a.effect.mean * direct.mean * sign > 0]
-    if those:
-        most = max(those, key=lambda a: abs(a.effect.mean))
-        text += f"; the {most.part} {verb} most ({with_interval(most.effect)})"
+        text, sign = f"To its direct effect ({with_interval(direct)}), what comes after it adds {share(_minus(e))}", -1
+    text += f" ({_split(w, sign) or 'the final LayerNorm included'})"
+    parts = [
+        a for a in w.answers if a.part != NORM and a.effect.p is not None and a.effect.p <= ALPHA and a.effect.sure
+    ]
+    parts = [a for a in parts if a.effect.mean * direct.mean * sign < 0]
+    if parts:
+        most = max(parts, key=lambda a: abs(a.effect.mean))
+        way = "the other way" if sign > 0 else "the same way"
+        text += (
+            f". Of the attention and MLP layers after it, the {most.part}’s own contribution moves most {way} "
+            f"({with_interval(most.effect)})"
+        )
     return text + "."
+
+
+def _split(w: Without, sign: int) -> str:
+    """How much of it is the later layers', how much the LayerNorm's: shares of one direct effect, which add up."""
+    if w.undone_by_layers is None or w.undone_by_norm is None:
+        return ""
+    layers, norm = (e if sign > 0 else _minus(e) for e in (w.undone_by_layers, w.undone_by_norm))
+    return f"later layers {share(layers)}, the final LayerNorm {share(norm)}"
+
+
+def _minus(e: Effect) -> Effect:
+    return Effect(-e.mean, None if e.high is None else -e.high, None if e.low is None else -e.low)
 
 
 def pairs(p: PairSet) -> str:
@@ -195,21 +227,41 @@ def none_found(c: Causes) -> str:
     return f"Not compared between counterfactual games: {c.no_pairs}."
 
 
+def _own_places(w: Without) -> str:
+    """How the others at their own places were measured."""
+    own = w.own_places
+    if not own.others:
+        return "No other neuron of the layer is active often enough to be compared at places of its own."
+    first = f"At their own places: the size of the mean effect of {len(own.others)} other neurons, "
+    mine = "" if w.methods[0].method == "mean" else " (so is this one for the comparison)"
+    each = max(o.positions for o in own.others)
+    return (
+        f"{first}each set to its mean{mine} at {each} held-out positions where it is itself most active (above what at "
+        "most 5 % of training positions exceed), on the move to whose logit it writes most strongly; neurons hardly "
+        "ever active are passed over."
+    )
+
+
 def captions(c: Causes) -> dict[str, str]:
     """What is shown in each figure, in which unit, and how it was made."""
     w = c.without
+    if w is None:
+        return {}
     found = {
         "boards": (
             f"Mean change of every move’s logit, relative to the mean over the 60 moves, where the neuron is set to "
             f"its mean: {'; '.join(f'{p.words}: {p.positions} positions of {p.games} games' for p in w.places)}. "
-            "95 % intervals of single cells are in the table, not corrected for there being 60 of them."
+            "The table has 95 % intervals of single cells, not corrected for there being 60 of them, and p, which is. "
+            "Corrected p, here and below: sign-flip tests over games; their null is that effects are symmetric about "
+            "zero, which is more than a mean of zero."
         ),
         "methods": (
             f"Effects on {w.square}’s logit ({w.why}). The neuron is {w.words}. 95 % intervals: bootstrap over games. "
-            f"Undone: (direct − total) / direct, a ratio of means; a dash where the direct effect could be zero. "
-            f"KL: of the original prediction to the ablated one. Random: the mean effect of each of "
-            f"{len(w.random_units)} neurons of the layer drawn with the seed, set to its own "
-            f"{w.methods[0].method} at the same positions."
+            f"Undone: (direct − total) / direct, a ratio of means, by all that comes after the neuron, the final "
+            f"LayerNorm’s scale included; a dash where the direct effect could be zero. "
+            f"KL: of the original prediction to the ablated one. At its positions: the mean effect of each of "
+            f"{len(w.random_units)} neurons of the layer drawn with the seed, set to its own {w.methods[0].method}; "
+            f"positions and square are this neuron’s choice, so most others do little there. {_own_places(w)}"
         ),
     }
     if c.upstream is None or c.downstream is None or c.pairs is None:

@@ -10,6 +10,7 @@ from circuits.recorded_games import Paired
 from reports import cause_records as c
 from reports.cause_ablation import without
 from reports.cause_downstream import downstream
+from reports.cause_places import idle
 from reports.cause_subject import Subject
 from reports.cause_upstream import upstream
 from reports.headline import what
@@ -24,6 +25,8 @@ def causes(bench: Workbench, record: NeuronRecord) -> c.Causes:
         record: the rest of its record: its best fact decides which positions and pairs are asked about.
     """
     subject = Subject(bench, record)
+    if (why := idle(subject)) is not None:
+        return c.Causes(None, None, None, None, None, why)
     taken_out = without(subject)
     pairs, no_pairs = subject.pairs
     if pairs is None:

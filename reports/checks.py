@@ -43,7 +43,7 @@ def sampled_paths(record: NeuronRecord, n: int = 24, seed: int = 0) -> tuple[str
     examples = [f"examples.{i}.positions.0.activation" for i, e in enumerate(record.examples) if e.positions]
     fit = [f"patterns.fits.0.{half}.{n}" for half in ("train", "held_out") for n in ("both", "fact_only", "on_only")]
     causal = []
-    if record.causes is not None:
+    if record.causes is not None and record.causes.without is not None:
         causal = ["causes.without.methods.0.value"]
         for i, _ in enumerate(record.causes.without.examples):
             causal += [f"causes.without.examples.{i}.{name}" for name in ("logit", "change")]
@@ -91,7 +91,7 @@ def check_page(html: str, record: NeuronRecord) -> int:
     compared = 0
     shown = {board["path"] for board in page.boards}
     wanted = {"reads.mine", "reads.empty", "writes.mine", "writes.empty", "writes.logits"}
-    if record.causes is not None:
+    if record.causes is not None and record.causes.without is not None:
         wanted |= {f"causes.without.places.{i}.change" for i, _ in enumerate(record.causes.without.places)}
     if missing := sorted(wanted - shown):
         raise PageError(f"{record.unit}: the page has no board of {missing[0]}")

@@ -41,8 +41,8 @@ def pushes(edge: CircuitEdge) -> float:
 
 
 def sure(edge: CircuitEdge) -> bool:
-    """Whether the interval of the edge's effect leaves out zero; without an interval (one game) it does not."""
-    return edge.low > 0 or edge.high < 0
+    """Whether the edge's effect stands out among all edges of the circuit (family p at most 0.05)."""
+    return edge.p_family <= 0.05
 
 
 def strongest(circuit: Circuit, most: int = MOST_EDGES) -> list[CircuitEdge]:

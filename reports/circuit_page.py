@@ -143,7 +143,8 @@ def tiles(c: Circuit) -> list[dict[str, Any]]:
             "bar": "",
             "lines": [
                 f"{count(len(c.nodes))} nodes: {len(heads)} heads, {len(neurons)} neurons",
-                f"{sum(map(sure, c.edges))} edges whose interval leaves out 0",
+                f"{sum(map(sure, c.edges))} with p ≤ 0.05 over all of them together",
+                f"on the pairs it was pruned on it keeps {share_text(c.kept_searched)}",
             ],
         }
     )
@@ -197,7 +198,7 @@ def _xy(points: list[CurvePoint], field: str) -> tuple[list[float], list[float]]
 
 
 def curve_table(c: Circuit) -> dict[str, Any]:
-    head = ("edges", "chosen by", "other edges", "kept", "95 % interval", "random", "random, range")
+    head = ("edges", "chosen by", "other edges", "kept", "95 % interval", "random", "range", "exchanged", "range")
     rows = []
     for p in c.curve:
         drawn = p.random == p.random
@@ -205,7 +206,9 @@ def curve_table(c: Circuit) -> dict[str, Any]:
             (count(p.edges), p.chosen, p.ablation, share_text(p.kept),
              f"{share_text(p.low)} to {share_text(p.high)}" if p.low == p.low else "one game",
              share_text(p.random) if drawn else "–",
-             f"{share_text(p.random_low)} to {share_text(p.random_high)}" if drawn else "–")
+             f"{share_text(p.random_low)} to {share_text(p.random_high)}" if drawn else "–",
+             share_text(p.exchanged) if drawn else "–",
+             f"{share_text(p.exchanged_low)} to {share_text(p.exchanged_high)}" if drawn else "–")
         )  # fmt: skip
     return {"head": head, "rows": rows}
 

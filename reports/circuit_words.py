@@ -22,7 +22,10 @@ def random_words(p: CurvePoint) -> str:
     """What random graphs of as many edges keep."""
     if p.random != p.random:
         return "no random graphs were drawn"
-    return f"random graphs of as many edges keep {share_text(p.random)}"
+    return (
+        f"random graphs of as many edges keep {share_text(p.random)}, this graph with its nodes exchanged within "
+        f"layers {share_text(p.exchanged)}"
+    )
 
 
 def enough(circuit: Circuit) -> bool:
@@ -40,7 +43,7 @@ def headline(circuit: Circuit) -> str:
         f"{count(circuit.held_out)} held-out pairs"
     )
     if asked is not None and not enough(circuit):
-        words += f", less than the {share_text(asked)} asked for"
+        words += f", less than the {share_text(asked)} asked for (more pairs, or more edges, may do better)"
     mean = share_text(itself(circuit, "mean").kept)
     return f"{words}; {random_words(p)}. With all others at their mean instead, {mean}."
 
@@ -62,14 +65,18 @@ def text(circuit: Circuit, pairs: PairsRecord, most: int = 40) -> str:
         f"{circuit.held_out} held out by game"
     )
     lines += [f"  {circuit.source}", "", "effect kept, on held-out pairs:"]
-    lines.append(f"  {'edges':>7}  {'chosen by':<12}{'resample':<26}{'random':<10}{'mean ablation':<26}random")
+    lines.append(
+        f"  {'edges':>7}  {'chosen by':<12}{'resample':<26}{'random':<10}{'exchanged':<11}{'mean ablation':<26}"
+        f"{'random':<10}exchanged"
+    )
     sizes = list(dict.fromkeys((p.edges, p.chosen) for p in circuit.curve))
     for edges, chosen in sizes:
         cells = []
         for ablation, width in (("resample", 26), ("mean", 26)):
             found = [p for p in circuit.curve if (p.edges, p.chosen, p.ablation) == (edges, chosen, ablation)]
             for p in found:
-                cells.append(f"{kept_words(p):<{width}}{share_text(p.random) if p.random == p.random else '–':<10}")
+                controls = [share_text(v) if v == v else "–" for v in (p.random, p.exchanged)]
+                cells.append(f"{kept_words(p):<{width}}{controls[0]:<10}{controls[1]:<11}")
         lines.append(f"  {count(edges):>7}  {chosen:<12}{''.join(cells)}".rstrip())
     strongest = sorted(circuit.edges, key=lambda e: -abs(e.effect))
     lines += ["", "edges, by what each adds to the metric when the others are there:"]

@@ -13,7 +13,7 @@ from reports.cli_options import Act, Device, Heads, Json, Model, NotationOption,
 
 def circuit(
     clean: c.Clean = None, corrupt: c.Corrupt = None, pairs: c.PairsFile = None, fact: c.Fact = None,
-    kind: c.Kind = "both", keep: c.Keep = None, n: c.Number = 60, plies: c.Plies = "5-53", games: c.Searched = None,
+    kind: c.Kind = "both", keep: c.Keep = None, n: c.Number = 100, plies: c.Plies = "5-53", games: c.Searched = None,
     metric: c.MetricOption = "newly-legal",
     start: Annotated[
         str | None,
@@ -23,7 +23,7 @@ def circuit(
     open_neurons: Annotated[int, typer.Option(help="How many neurons become nodes of their own.")] = 40,
     max_edges: Annotated[int, typer.Option(help="The largest graph that exact pruning starts from.")] = 500,
     held_out: Annotated[float, typer.Option(help="Share of the games held out; all figures are of these.")] = 0.5,
-    random_graphs: Annotated[int, typer.Option(help="Random graphs for each point of the curve.")] = 3,
+    random_graphs: Annotated[int, typer.Option(help="Random graphs for each point of the curve.")] = 5,
     model: Model = None, probe: Probe = None, seed: Seed = 0, device: Device = "cpu",
     out: Annotated[Path | None, typer.Option(help="A folder for the page (circuit.html) and circuit.json.")] = None,
     notation: NotationOption = "ours", random_weights: RandomWeights = False, heads: Heads = None, act: Act = None,
@@ -34,10 +34,8 @@ def circuit(
     Pairs come from --fact, or from --pairs FILE with pairs of several games. Beside the circuit stand random graphs of
     as many edges, under resample and mean ablation.
 
-    Example: othello-circuits circuit --fact "legal C0 via SE x1 & C0 legal" --metric logit:C0 --out found
-
-    Example: othello-circuits circuit --fact "legal C0 via SE x1 & C0 legal" --metric logit:C0 --start "C0 empty,D1
-    empty,D1 mine,E2 empty,E2 mine@L4"
+    Example: othello-circuits circuit --fact "legal C0 via SE x1 & C0 legal" --keep "C0 empty" --metric logit:C0
+    --start "C0 empty,D1 empty,D1 mine,E2 empty,E2 mine@L4" --out found
 
     Example: othello-circuits circuit --fact "C0 flipped" --metric "reading:C0 mine@L3" --share 0.9 --json
 

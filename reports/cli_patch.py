@@ -60,11 +60,12 @@ def patch(
     Pairs come from --fact, from --clean and --corrupt, or from --pairs FILE. Every place is patched by itself; effects
     come with a bootstrap interval over games and sign-flip p-values, alone and over the whole table.
 
-    Example: othello-circuits patch --fact "legal C0 via SE x1" --n 50 --out patched
+    Example: othello-circuits patch --fact "legal C0 via SE x1 & C0 legal" --keep "C0 empty" --metric logit:C0 --out
+    patched
 
     Example: othello-circuits patch --fact "C0 flipped" --metric "reading:C0 mine@L3" --what head --together --json
 
-    Example: othello-circuits patch --fact "legal C0 via SE x1" --metric logit:C0 --subspace "D1 mine@L4"
+    Example: othello-circuits patch --fact "legal C0 via SE x1 & C0 legal" --metric logit:C0 --subspace "D1 mine@L4"
 
     In Python: circuits.patching.sweep(model, pairs, metric, what), circuits.subspaces.patch_subspace(model, pairs,
     metric, subspace)

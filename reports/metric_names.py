@@ -14,7 +14,7 @@ import re
 from collections.abc import Sequence
 
 from circuits import metrics
-from circuits.changes import Place, Subspace, check_reach, lands
+from circuits.changes import Place, Subspace, check_reach, lands, places
 from circuits.errors import InputError
 from circuits.incremental import read_point
 from circuits.metrics import Metric
@@ -22,7 +22,6 @@ from circuits.nodes import HOOK
 from circuits.notation import LABELS, square
 from circuits.othello_model import OthelloModel
 from circuits.pairs import Pairs
-from circuits.patching import places
 from circuits.plain import of
 from probes.sets import ProbeSet
 from probes.tasks import BINARY, TASKS

@@ -57,7 +57,7 @@ def given_pair(clean: str, corrupt: str, notation: Notation = "ours") -> Pairs:
     """
     rows = _both({"clean": clean, "corrupt": corrupt}, notation)
     try:
-        return Pairs.of(*(row[None] for row in rows), question="the pair given", source="given")
+        return Pairs.of(*(row[None] for row in rows), question="the pair given", source="given", notation=notation)
     except InputError as error:
         raise InputError(_alone(error)) from None
 
@@ -87,7 +87,9 @@ def read_pairs(path: str | os.PathLike, notation: Notation = "ours") -> Pairs:
     clean, corrupt = (torch.stack(side) for side in zip(*rows, strict=True))
     _, game = clean.unique(dim=0, return_inverse=True)
     try:
-        return Pairs.of(clean, corrupt, game=game, question=f"the pairs of {path.name}", source=str(path))
+        return Pairs.of(
+            clean, corrupt, game=game, question=f"the pairs of {path.name}", source=str(path), notation=notation
+        )
     except InputError as error:
         number = re.match(r"pair (\d+)\b", str(error))
         if number is None:

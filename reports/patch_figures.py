@@ -84,11 +84,12 @@ def bars(names: Sequence[str], summary: Summary, title: str, unit: str, most: in
 
 
 def faithfulness(curves: dict[str, tuple[Sequence[int], Sequence[float]]], title: str) -> go.Figure:
-    """Effect kept against edges kept, one line a name; names that begin with "random" are drawn grey."""
+    """Effect kept against edges kept, one line a name; "random …" is drawn grey, "exchanged …" pale."""
     figure = go.Figure()
     colours = iter((BLUE, ORANGE, "#2b7a4b", "#7a3f98"))
     for name, (edges, kept) in curves.items():
-        colour = GREY if name.startswith("random") else next(colours)
+        controls = {"random": GREY, "exchanged": "#d9b38c"}
+        colour = controls.get(name.split(",")[0]) or next(colours)
         dash = "dot" if "mean" in name else "solid"
         line = {"color": colour, "dash": dash}
         figure.add_trace(go.Scatter(x=list(edges), y=list(kept), name=name, mode="lines+markers", line=line))

@@ -68,6 +68,8 @@ def check_folder(folder: str | Path) -> None:
     Raises:
         InputError: a file has that name.
     """
+    if not str(folder).strip() or str(folder) == ".":
+        raise InputError("--out names no folder of its own: give one for the page and its JSON")
     folder = Path(folder)
     for place in (folder, *folder.parents):
         if place.exists() and not place.is_dir():

@@ -50,6 +50,7 @@ def interval(e: Estimate | EffectRow, digits: int = 3) -> str:
 
 
 def p_words(p: float) -> str:
+    """A p-value for a sentence."""
     return f"p {p:.3f}" if p >= 0.0015 else "p ≤ 0.001"
 
 
@@ -90,14 +91,18 @@ def headline(r: PatchRecord) -> str:
     said = []
     if parts:
         best = top(r, len(parts), [x.kind for x in parts])
-        strong = [x for x in best if x.p_family < 0.05 or x.low is None][:3]
+        one = r.pairs.games == 1
+        strong = [x for x in best if x.p_family < 0.05 or one][:3]
         of = len({x.place for x in parts})
         if strong:
             first = strong[0]
             words = f"{first.place}, patched {long_ply(first.ply, r.align)}, {carries(first)}"
+            other = back(r, first)
+            words += f" and {carries(other)}" if other is not None and (other.share or 0) >= 0 else ""
             others = [f"{x.place} {share_words(x)}" for x in strong[1:]]
-            words += f", then {' and '.join(others)}" if others else ""
+            words += f" (then {' and '.join(others)})" if others else ""
             most = "the most" if first is best[0] else "the most for sure"
+            most = f"in one game, which says nothing of others, {most}" if one else most
             said.append(f"{words}: {most} of {of} parts" if of > 1 else words)
         else:
             said.append(
@@ -116,16 +121,18 @@ def headline(r: PatchRecord) -> str:
 
 
 def share_words(e: Estimate | EffectRow) -> str:
+    """The share, or the effect itself where a share would be of next to nothing."""
     return number(e.mean, 3, sign=True) if e.share is None else share_text(e.share)
 
 
 def carries(e: Estimate | EffectRow) -> str:
-    """``"carries 43 % of the difference"``; what makes it larger works against it."""
+    """``"is enough for 43 % of the difference"``, or needed for it; what makes it larger works against it."""
     if e.share is None:
         return f"changes it by {number(e.mean, 3, sign=True)}"
     if e.share < 0:
         return f"works against the difference by {percent(-e.share)} of it"
-    return f"carries {percent(e.share)} of the difference"
+    noising = getattr(e, "direction", DIRECTIONS[0]) == DIRECTIONS[1]
+    return f"is {'needed' if noising else 'enough'} for {percent(e.share)} of the difference"
 
 
 def share_text(share: float) -> str:
@@ -139,7 +146,9 @@ def subspace_words(s: SubspaceRecord, r: PatchRecord) -> str:
     d = r.directions[0]
     e = {name: s.estimates[name][d] for name in ("subspace", "whole", "random")}
     return (
-        f"{s.name} {carries(e['subspace'])}; the whole stream there "
+        f"{s.name}, patched at every ply, {'moves' if e['subspace'].share is None else 'gives'} "
+        f"{share_words(e['subspace'])}{'' if e['subspace'].share is None else ' of the difference'} ({d}); the whole "
+        "stream there "
         f"{share_words(e['whole'])}, a random subspace of as many dimensions {share_words(e['random'])}"
     )
 
@@ -156,7 +165,7 @@ def pairs_words(r: PatchRecord) -> str:
 def total_words(r: PatchRecord) -> str:
     """What the runs differ by."""
     t = r.total
-    runs = f": clean {fixed(r.clean, 2, sign=True)}, corrupt {fixed(r.corrupt, 2, sign=True)}" if r.rows else ""
+    runs = f": clean {fixed(r.clean, 2, sign=True)}, corrupt {fixed(r.corrupt, 2, sign=True)}"
     return f"{r.metric}{runs}; difference {fixed(t.mean, 2, sign=True)} {interval(t)}, {p_words(t.p)}"
 
 
@@ -164,7 +173,7 @@ def text_table(r: PatchRecord, k: int = 6) -> str:
     """What a terminal shows: the total, the largest effects of each kind in both directions, the subspaces."""
     lines = [headline(r), "", total_words(r), pairs_words(r), f"  {r.pairs.source}"]
     if r.rows:
-        lines += ["", "mean effect [95 % interval], share of the difference, p over the whole table:"]
+        lines += ["", "mean effect [95 % interval], share of the difference, p over all cells of a direction:"]
         title = "".join(f"{f'{d} ({ASKS[d]})':<44}" for d in r.directions)
         lines.append(f"  {'':<22}{title}".rstrip())
     for name, kinds in GROUPS.values():
@@ -186,7 +195,8 @@ def text_table(r: PatchRecord, k: int = 6) -> str:
 def _cell(e: Estimate | EffectRow) -> str:
     share = "" if e.share is None else f"  {share_text(e.share):>5}"
     gap = "" if e.low is None else f" {interval(e)}"
-    return f"{number(e.mean, 3, sign=True)}{gap}{share}  {p_words(e.p_family)}"
+    p = "" if e.low is None else f"  {p_words(e.p_family)}"
+    return f"{number(e.mean, 3, sign=True)}{gap}{share}{p}"
 
 
 def _subspace_lines(s: SubspaceRecord, r: PatchRecord) -> list[str]:

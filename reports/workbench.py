@@ -65,6 +65,7 @@ class Workbench:
     options: str = ""  # command-line options that reopen this bench, for the provenance
     arguments: str = ""  # the same in Python
     _moves: dict[int, torch.Tensor] = field(default_factory=dict, repr=False)
+    _own_places: dict[int, list] = field(default_factory=dict, repr=False)  # by layer; see `cause_controls`
 
     @cached_property
     def mining(self) -> Mining:

@@ -19,11 +19,14 @@ def exact_p(effects: torch.Tensor, game: torch.Tensor) -> tuple[list[float], lis
     return p, family
 
 
-def exact_interval(effects: torch.Tensor, game: torch.Tensor, level: float = 0.95) -> tuple[float, float]:
-    """Percentile ends over all games^games resamples of whole games, of the mean over pairs of one effect [pair]."""
+def exact_interval(effects: torch.Tensor, game: torch.Tensor, tail: float) -> tuple[float, float]:
+    """The ends between which all but a tail on either side lie, of the mean over pairs of one effect [pair].
+
+    Over all games^games resamples of whole games.
+    """
     games = sorted(set(game.tolist()))
     groups = [effects[game == g].double() for g in games]
     means = [
         float(torch.cat([groups[i] for i in draw]).mean()) for draw in product(range(len(games)), repeat=len(games))
     ]
-    return tuple(torch.quantile(torch.tensor(means), torch.tensor([(1 - level) / 2, (1 + level) / 2])).tolist())
+    return tuple(torch.quantile(torch.tensor(means), torch.tensor([tail, 1 - tail])).tolist())

@@ -193,14 +193,17 @@ def synthetic_record(seed=0, kind="match", n_games=60, unit="L5N12", d_model=WID
             tuple(r.Neighbour(u, v) for u, v in [("L6N88", 0.36), ("L7N3", -0.25), ("L6N901", 0.19)]),
             "cosine of the one’s output weight with the other’s input weight", layer * (NEURONS + HEADS),
             (LAYERS - 1 - layer) * NEURONS, 0.26, 0.24),
-        causes=synthetic_causes(rng, board, fits[0].square, story, layer, scale["held_out"]),
+        causes=synthetic_causes(rng, board, fits[0].square, kind, layer, scale["held_out"]),
         checks=(r.CheckedCell("writes.logits.16", logits[16], logits[16] + 1e-7, 1e-4),),
     )  # fmt: skip
     return record if not changes else type(record)(**{**record.__dict__, **changes})
 
 
-def synthetic_causes(rng, board, square, story, layer, held_out) -> c.Causes:
+def synthetic_causes(rng, board, square, kind, layer, held_out) -> c.Causes:
     """A neuron that raises its square's logit where its fact holds and is switched on by two units; or does nothing."""
+    story = kind in ("match", "partly")
+    if kind == "dead":
+        return c.Causes(None, None, None, None, None, "Hardly ever active: at 3 of 600 held-out positions.")
 
     def effect(mean, sd=0.05, p=None):
         return c.Effect(mean, mean - 2 * sd, mean + 2 * sd, p)
@@ -210,13 +213,15 @@ def synthetic_causes(rng, board, square, story, layer, held_out) -> c.Causes:
         values[LABELS.index(square)] += peak
         change = board(values, centre=False)
         ends = [tuple(None if v is None else v + d for v in change) for d in (-0.1, 0.1)]
-        return c.Place(name, words, 120, 100, 2.5 if peak else 0.01, change, *ends)
+        p = board([0.001 if abs(v or 0) > 0.1 else 1.0 for v in change], centre=False)
+        return c.Place(name, words, 120, 100, 2.5 if peak else 0.01, change, *ends, p)
 
     size = 0.9 if story else 0.0
     fact = "C0 can be taken by flipping D1 along the diagonal C0–E2"
     names = (("the fact holds", f"where {fact}"), ("the fact fails", "elsewhere"))
     if not story:
-        names = (("most active", "where its activation is at least 0.2"), ("elsewhere", "elsewhere"))
+        words = "where its activation is above 0.2, as at 4.0 % of training positions"
+        names = (("most active", words), ("elsewhere", "elsewhere"))
     methods = [
         c.Method(name, value, i, effect(-1.5 * size * (1 - i)), effect(-size * (1 - i)),
                  effect(0.33) if story and not i else None, effect(0.02 * size, 0.001), effect(0.001 * size, 0.0001))
@@ -227,7 +232,9 @@ def synthetic_causes(rng, board, square, story, layer, held_out) -> c.Causes:
         square=square, why="the square of its best fact", fact=fact if story else None,
         places=[place(*name, -size * (1 - i)) for i, name in enumerate(names)], methods=methods,
         controls=[c.Control(f, i, -size * (1 - i), others) for i in range(2) for f in ("logit", "KL")],
+        own_places=c.OwnPlaces(-size, [c.Other(f"L{layer}N{i}", "D1", 20, 0.07 * i) for i in range(20)]),
         answers=[c.Answer(f"L{layer + 1} MLP", effect(0.4, p=0.001)), c.Answer("final LayerNorm", effect(0.01, p=0.9))],
+        undone_by_layers=effect(0.36) if story else None, undone_by_norm=effect(-0.03) if story else None,
         random_units=[f"L{layer}N{i}" for i in range(20)], words="replaced at the position that is read",
         examples=[c.Ablated(f"3f2a9c01d4e5b677:g{i}:p20", i, 5.0, -size * (1 - i)) for i in range(2)],
     )  # fmt: skip

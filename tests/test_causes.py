@@ -16,14 +16,15 @@ from circuits.patching import patch
 from circuits.patterns import FACTS
 from circuits.recorded_games import Paired, Positions, RecordedGames, pair_runs, rerun
 from circuits.senders import senders_into
-from reports import cause_ablation, cause_words
+from reports import cause_ablation, cause_controls, cause_words
 from reports.build import neuron_record
 from reports.cause_ablation import without
-from reports.cause_records import Control, Effect
+from reports.cause_places import ACTIVE, MIN_POSITIONS, MostActive, idle
+from reports.cause_records import Effect, Other, OwnPlaces
 from reports.cause_subject import Subject
 from reports.cause_upstream import upstream
 from reports.causes import causes
-from reports.checks import PageError, check_page, check_record
+from reports.checks import PageError, check_page, check_record, sampled_paths
 from reports.neuron import neuron_page
 from reports.recompute import recompute
 from reports.serial import at
@@ -122,8 +123,8 @@ def test_positions_are_drawn_one_a_game_before_a_second(bench, record):
 def test_ablation_is_that_of_the_general_analysis(bench, subject, record, monkeypatch):
     """`circuits.ablation` on whole games, read at the positions drawn: every figure of the table."""
     w, gallery = record.causes.without, bench.gallery
-    drawn, draw = [], cause_ablation._draw
-    monkeypatch.setattr(cause_ablation, "_draw", lambda *given: drawn.append(draw(*given)) or drawn[-1])
+    drawn, draw = [], cause_ablation.draw
+    monkeypatch.setattr(cause_ablation, "draw", lambda *given: drawn.append(draw(*given)) or drawn[-1])
     assert without(subject) == w
     games = bench.held_out.games
     train = gallery.games[gallery.row[gallery.train].unique()]
@@ -160,8 +161,11 @@ def test_ablation_is_that_of_the_general_analysis(bench, subject, record, monkey
 
 def test_later_parts_and_the_direct_effect_add_up_to_the_total(record):
     w = record.causes.without
-    answered = sum(a.effect.mean for a in w.answers)
-    assert w.methods[0].direct.mean + answered == pytest.approx(w.methods[0].total.mean, abs=1e-4)
+    row, answered = w.methods[0], sum(a.effect.mean for a in w.answers)
+    assert row.direct.mean + answered == pytest.approx(row.total.mean, abs=1e-4)
+    assert w.undone_by_layers.mean + w.undone_by_norm.mean == pytest.approx(row.undone.mean, abs=1e-3)
+    norm = next(a.effect.mean for a in w.answers if a.part == "final LayerNorm")
+    assert w.undone_by_norm.mean == pytest.approx(-norm / row.direct.mean, abs=1e-4)
 
 
 def test_random_neurons_are_others_of_its_layer(record, unit):
@@ -169,6 +173,96 @@ def test_random_neurons_are_others_of_its_layer(record, unit):
     assert len(set(units)) == len(units) == 20
     assert str(unit) not in units and all(name.startswith("L1N") for name in units)
     assert all(len(x.others) == 20 for x in record.causes.without.controls)
+
+
+def test_other_neurons_at_their_own_places_are_ablated_there(bench, record, unit, monkeypatch):
+    """By whole passes over whole games, at the positions where each is itself most active."""
+    w, gallery, model = record.causes.without, bench.gallery, bench.model
+    own = w.own_places
+    names = [o.unit for o in own.others]
+    assert len(set(names)) == len(names) == 20 and str(unit) not in names
+    plain_mean = next(m for m in w.methods if m.method == "mean" and m.place == 0)
+    assert own.value == pytest.approx(plain_mean.total.mean, abs=1e-6)
+    for other in own.others[:3]:
+        index = int(other.unit.split("N")[1])
+        acts = gallery.activations(Unit(1, "neuron", index))
+        written = model.W_out(1)[index] @ model.W_U[:, 1:]
+        assert int((written - written.mean()).abs().argmax()) == int(SQUARE_TOKEN[LABELS.index(other.square)]) - 1
+        high = MostActive.of(acts, gallery.train).high & ~gallery.train
+        at = cause_controls.draw(bench, high, bench.seed + index, cause_controls.EACH)
+        assert len(at) == other.positions
+        move, mean, changes = int(SQUARE_TOKEN[LABELS.index(other.square)]), acts[gallery.train].mean(), []
+        for row, ply in at.places:
+
+            def edit(x, hook, ply=ply, index=index, mean=mean):
+                x[:, ply, index] = mean
+                return x
+
+            inputs = bench.held_out.games[torch.tensor([row])].inputs
+            was, now = (
+                model.run(inputs, edit=e)[0][0, ply, 1:].double() for e in ([], [("blocks.1.mlp.hook_post", edit)])
+            )
+            changes.append(float((now - now.mean() - was + was.mean())[move - 1]))
+        assert other.effect == pytest.approx(sum(changes) / len(changes), rel=5e-3, abs=5e-4)
+
+
+def test_pages_of_a_layer_share_the_other_neurons(bench, record, monkeypatch):
+    monkeypatch.setattr(cause_controls, "_measured", lambda *given: pytest.fail("measured again"))
+    shown = {o.unit for o in record.causes.without.own_places.others}
+    second = cause_controls.at_own_places(bench, Unit(1, "neuron", int(min(shown)[3:])), 0.1)
+    assert min(shown) not in {o.unit for o in second.others} and len(second.others) == 20
+
+
+def test_ties_do_not_make_a_rare_neuron_most_active_everywhere():
+    acts = torch.full((2000,), -0.1)
+    acts[::2] = -0.0  # a tail that underflows at half of the positions
+    acts[:60:2] = 2.0
+    acts[1000:1020] = 3.0
+    train = torch.arange(2000) < 1000
+    found = MostActive.of(acts, train)
+    assert found.limit == 0 and found.share == 0.03 <= ACTIVE
+    assert found.high.sum() == 50
+    smooth = MostActive.of(torch.arange(2000.0), train)
+    assert smooth.share == ACTIVE and smooth.limit == 949
+    assert MostActive.of(acts, acts < 1).share == 0  # all its highest are equal
+
+
+def without_fact(bench, record, acts, monkeypatch):
+    bare = dataclasses.replace(record, patterns=dataclasses.replace(record.patterns, fits=()), causes=None)
+    subject = Subject(bench, bare)
+    monkeypatch.setattr(Subject, "activations", acts)
+    return bare, subject
+
+
+def test_the_share_printed_is_the_one_reached(bench, record, monkeypatch):
+    train = bench.gallery.train
+    acts = torch.full((len(train),), -0.1)
+    acts[::2] = -0.0
+    acts[::40] = 1.0
+    _, subject = without_fact(bench, record, acts, monkeypatch)
+    w = without(subject)
+    share = float((acts[train] > 0).double().mean())
+    assert w.places[0].words == f"where its activation is above 0, as at {100 * share:.1f} % of training positions"
+
+
+def test_a_neuron_hardly_ever_active_or_constant_is_said_to_be(bench, record, monkeypatch):
+    train = bench.gallery.train
+    acts = torch.full((len(train),), -0.0)
+    bare, subject = without_fact(bench, record, acts, monkeypatch)
+    assert "Its activation is 0 at all" in idle(subject)
+    for n, few in ((MIN_POSITIONS - 1, True), (MIN_POSITIONS, False)):
+        acts[train.nonzero()[:10]] = 1.0
+        acts[(~train).nonzero()[:n]] = 1.0
+        assert (idle(subject) is not None) == few
+        if few:
+            assert f"and at {n} of" in idle(subject) and "Hardly ever active" in idle(subject)
+            found = causes(bench, bare)
+            assert found.without is found.upstream is found.downstream is None
+            quiet = dataclasses.replace(bare, causes=found)
+            html = neuron_page(quiet)
+            assert "Hardly ever active" in html and "Without it" not in html
+            assert check_page(html, quiet) and recompute(bench, quiet)
+            assert not [path for path in sampled_paths(quiet) if path.startswith("causes")]
 
 
 def test_senders_are_those_of_the_general_analysis(bench, subject, record, pairs):
@@ -315,27 +409,78 @@ def test_an_effect_is_called_one_only_where_its_interval_excludes_zero():
     assert "does not change measurably" in one_game and "one game: no interval" in one_game
 
 
-def test_random_neurons_are_counted_as_they_are():
-    assert "without any of 3 random" in cause_words.beside(Control("logit", 0, -1.0, (0.5, -0.2, 0.1)))
-    some = cause_words.beside(Control("logit", 0, 0.3, (0.5, -0.2, 0.1)))
-    assert "without 2 of 3 random" in some and "at most 0.5" in some
-
-
-def test_what_later_layers_do_is_said_with_its_sign():
+def test_an_unsure_effect_is_compared_with_nothing():
     record = record_of("match")
-    w = record.causes.without
-    assert "later layers undo 33 %" in cause_words.undone(w)
-    assert "L6 MLP works against it most" in cause_words.undone(w)
-    added = dataclasses.replace(w.methods[0], undone=Effect(-0.5, -0.6, -0.4))
-    text = cause_words.undone(dataclasses.replace(w, methods=(added, *w.methods[1:])))
-    assert "later layers add 50 % [40 %, 60 %]" in text and "against" not in text
+    assert "than 13 of 20 other neurons" in cause_words.without(record.causes.without)
+    assert "neurons" not in cause_words.without(with_total(record, -0.2, -0.5, 0.1))
+
+
+def others(value, *effects):
+    return OwnPlaces(value, [Other(f"L5N{i}", "C0", 20, e) for i, e in enumerate(effects)])
+
+
+def test_other_neurons_are_counted_as_they_are():
+    assert "a larger effect than any of 3 other" in cause_words.beside(others(-1.0, 0.5, -0.2, 0.1))
+    some = cause_words.beside(others(0.3, 0.5, -0.2, 0.1))
+    assert "a larger effect than 2 of 3 other" in some and "(median 0.2, at most 0.5)" in some
+    assert "a smaller effect than each of 2" in cause_words.beside(others(-0.1, 0.5, -0.2))
+    assert "no other neuron" in cause_words.beside(others(-0.1))
+
+
+def test_the_control_at_the_neurons_own_places_is_said_to_be_loaded():
+    record = record_of("match")
+    html = neuron_page(record)
+    assert "at its positions, on its square" in html and "at their own places" in html
+    assert "positions and square are this neuron’s choice" in cause_words.captions(record.causes)["methods"]
+
+
+def test_the_most_changed_move_is_named_only_where_it_is_no_chance_among_60():
+    w = record_of("match").causes.without
+    assert "No other move’s logit changes more there." in cause_words.without(w)
+    s = LABELS.index("F3")
+
+    def elsewhere(low, p):
+        place = w.places[0]
+        boards = {"change": (-2.0,), "low": (low,), "high": (-1.0 if low < -2 else 0.1,), "p": (p,)}
+        cells = {k: (*getattr(place, k)[:s], *v, *getattr(place, k)[s + 1 :]) for k, v in boards.items()}
+        return dataclasses.replace(w, places=(dataclasses.replace(place, **cells), *w.places[1:]))
+
+    assert "Of the 60 moves’ logits F3’s changes most there (−2.0 [" in cause_words.without(elsewhere(-3.0, 0.01))
+    assert "p = 0.01, corrected for the 60" in cause_words.without(elsewhere(-3.0, 0.01))
+    for chance in (elsewhere(-3.0, 0.06), elsewhere(-1.9, 0.01)):
+        assert "there" not in cause_words.without(chance).split("elsewhere")[-1]
+
+
+def test_the_null_of_the_test_is_said_once(record):
+    assert "symmetric about zero" in cause_words.captions(record.causes)["boards"]
+    assert sum("symmetric" in text for text in cause_words.captions(record.causes).values()) == 1
+
+
+def with_row(w, **changes):
+    return dataclasses.replace(w, methods=(dataclasses.replace(w.methods[0], **changes), *w.methods[1:]))
+
+
+def test_what_comes_after_it_is_said_with_its_sign_and_the_layer_norm_apart():
+    w = record_of("match").causes.without
+    text = cause_words.undone(w)
+    assert "what comes after it undoes 33 % [23 %, 43 %] (later layers 36 %" in text
+    assert "the final LayerNorm −3 % [−13 %, 7 %])" in text
+    assert "the L6 MLP’s own contribution moves most the other way (+0.40" in text
+    assert "later layers undo" not in text and "against" not in text
+    ends = {"undone_by_layers": Effect(-0.4, -0.5, -0.3), "undone_by_norm": Effect(-0.1, -0.2, 0.1)}
+    added = dataclasses.replace(with_row(w, undone=Effect(-0.5, -0.6, -0.4)), **ends)
+    text = cause_words.undone(added)
+    assert "adds 50 % [40 %, 60 %] (later layers 40 % [30 %, 50 %], the final LayerNorm 10 % [−10 %, 20 %])" in text
+    assert "other way" not in text
     helper = dataclasses.replace(w.answers[0], part="L7 MLP", effect=Effect(-0.3, -0.4, -0.2, 0.001))
-    text = cause_words.undone(dataclasses.replace(w, methods=(added, *w.methods[1:]), answers=(*w.answers, helper)))
-    assert "the L7 MLP adds most (−0.30" in text
-    unsure = dataclasses.replace(w.methods[0], undone=Effect(0.1, -0.6, 0.4))
-    assert "cannot be told" in cause_words.undone(dataclasses.replace(w, methods=(unsure, *w.methods[1:])))
-    small = dataclasses.replace(w.methods[0], direct=Effect(-0.001, -0.002, -0.0005))
-    assert "next to nothing" in cause_words.undone(dataclasses.replace(w, methods=(small, *w.methods[1:])))
+    text = cause_words.undone(dataclasses.replace(added, answers=(*w.answers, helper)))
+    assert "the L7 MLP’s own contribution moves most the same way (−0.30" in text
+    norm = dataclasses.replace(w.answers[1], effect=Effect(0.6, 0.5, 0.7, 0.001))
+    assert "LayerNorm’s own" not in cause_words.undone(dataclasses.replace(w, answers=(w.answers[0], norm)))
+    text = cause_words.undone(with_row(w, undone=Effect(0.1, -0.6, 0.4)))
+    assert "cannot be told (undone: 10 % [−60 %, 40 %]; later layers 36 %" in text
+    assert "could be zero" in cause_words.undone(with_row(w, undone=None))
+    assert "next to nothing" in cause_words.undone(with_row(w, direct=Effect(-0.001, -0.002, -0.0005)))
 
 
 def test_a_share_against_the_difference_is_said_to_be():

@@ -12,7 +12,7 @@ from circuits import circuit_files, metrics, plain
 from circuits.circuit_search import find_circuit, largest, prune, share, split
 from circuits.edges import graph
 from circuits.errors import InputError
-from circuits.faithfulness import kept, random_graph
+from circuits.faithfulness import exchanged, kept, random_graph
 from circuits.masked_runs import MaskedRuns
 from circuits.path_patching import path_patch
 
@@ -103,9 +103,29 @@ def test_everything_kept_is_one_and_nothing_zero(wired, pairs, metric):
     whole, none = kept(runs, g.allowed, pairs.game), kept(runs, g.allowed & False, pairs.game)
     assert (whole.share, whole.low, whole.high) == pytest.approx((1, 1, 1))
     assert (none.share, none.low, none.high) == pytest.approx((0, 0, 0))
-    # One game: no other could have been drawn.
+    # One game: nothing is known of others.
     one = kept(runs, g.mask([("embed", "L1 MLP"), ("L1 MLP", "target")]), torch.zeros(len(pairs), dtype=torch.int64))
-    assert one.low == pytest.approx(one.share) == one.high and 0.1 < one.share < 0.9
+    assert math.isnan(one.low) and math.isnan(one.high) and 0.1 < one.share < 0.9
+
+
+def test_exchanged_graphs_have_the_same_shape(tiny):
+    g = graph(tiny.shape, "logits", ["L0N1", "L0N7", "L1N2", "L1N3"])
+    edges = [("embed", "L0H1.v"), ("L0H1", "L0N7"), ("L0N7", "L1H2.q"), ("L1H2", "L1 MLP"), ("L1 MLP", "target")]
+    mask = g.mask([*edges, ("embed", "L1H0.k"), ("L0 MLP", "L1H0.k")])
+    seen = set()
+    for seed in range(30):
+        other = exchanged(g, mask, seed)
+        assert int(other.sum()) == int(mask.sum()) and not (other & ~g.allowed).any()
+        named = g.edges(other)
+        seen.add(tuple(named))
+        # Layers and kinds stay, and so does what of a head is reached; whole MLPs stay what they are.
+        shape = sorted((s[:3], r[:3], r.partition(".")[2]) for s, r in named)
+        assert shape == sorted((s[:3], r[:3], r.partition(".")[2]) for s, r in g.edges(mask))
+        assert ("L1 MLP", "target") in named
+        # One node's edges move together.
+        (head,) = {s for s, r in named if r.startswith("L0N")}
+        assert ("embed", f"{head}.v") in named
+    assert len(seen) > 10
 
 
 def test_random_graphs_have_their_size_and_lead_somewhere(tiny):
@@ -182,6 +202,9 @@ def test_damaged_and_foreign_files_are_refused(found, wired, tiny, tmp_path):
     assert "must be of type int" in message(searched=True)
     assert "must be an object" in message(settings=[])
     assert "stands where a CircuitEdge belongs" in message(edges=[3])
+    assert "holds no circuit" in message(edges=[])
+    assert "holds no circuit" in message(kept=None)
+    assert "an edge twice" in message(edges=[good["edges"][0]] * 2)
     assert "no edge" in message(edges=[good["edges"][0] | {"sender": "L1H9"}])
     assert "no point" in message(point="nowhere")
     assert "found in model wired" in refused(circuit_files.from_json, json.dumps(good), plain.of(tiny))
@@ -194,6 +217,9 @@ def test_refusals(wired, pairs, metric, tiny):
     assert "keep 1.5" in refused(find_circuit, wired, pairs, metric, keep=1.5)
     assert "gradient" in refused(find_circuit, wired, pairs, metrics.top_n_error(pairs))
     assert "1 games" in refused(find_circuit, wired, pairs[:1], metric)
+    assert "0 to 400" in refused(find_circuit, wired, pairs, metric, open_neurons=-1)
+    others = metrics.newly_legal(pairs[pairs.legal_differs][:2])
+    assert "was made for 2 pairs" in refused(find_circuit, wired, pairs, others)
     flat = metrics.Metric("nothing", "logits", lambda x, pair: 0 * x[:, 0])
     assert "no effect" in refused(find_circuit, wired, pairs, flat)
 

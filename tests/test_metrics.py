@@ -92,6 +92,8 @@ def test_refusals(pairs):
         (lambda: metrics.logit("Z9"), "is no square"),
         (lambda: metrics.top_n_error(pairs, "mine"), "'clean' or of the 'corrupt'"),
         (lambda: metrics.newly_legal(same), "same moves are legal"),
+        (lambda: metrics.logit_difference("C4", "c4"), "two different moves"),
+        (lambda: metrics.check_pairs(metrics.illegal_mass(pairs[:2]), pairs), "was made for 2 pairs"),
     ):
         with pytest.raises(InputError, match=message):
             call()

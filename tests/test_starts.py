@@ -85,5 +85,11 @@ def test_refusals(model, pairs):
         graph(model.shape, "blocks.0.hook_resid_post", (), start.node)
     with pytest.raises(InputError, match="starts at embed"):
         MaskedRuns(model, pairs, metrics.newly_legal(pairs), graph(model.shape, "logits"), start=start)
+    late = metrics.coordinate(Directions(unit(torch.randn(1, 64)), ("x",), "blocks.0.hook_resid_post", "t"), "x")
+    with pytest.raises(InputError, match="starts at L1 post, after"):
+        find_circuit(model, pairs, late, start=start)
+    here = metrics.coordinate(Directions(unit(torch.randn(1, 64)), ("x",), "blocks.1.hook_resid_post", "t"), "x")
+    with pytest.raises(InputError, match="nothing to search"):
+        find_circuit(model, pairs, here, start=start)
     with pytest.raises(InputError, match="is no stream"):
         graph(model.shape, "logits", (), Node("mlp", 1))
