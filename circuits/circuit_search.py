@@ -63,7 +63,7 @@ def find_circuit(
     max_edges: int = 500,
     steps: int = STEPS,
     held_out: float = 0.5,
-    random_graphs: int = 5,
+    random_graphs: int = 3,
     reference: Integer[Tensor, "game ply"] | None = None,
     start: Subspace | None = None,
     seed: int = 0,

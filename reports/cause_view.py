@@ -110,10 +110,9 @@ def _own_places(w: Without) -> dict[str, Any]:
     if not own.others:
         return {"value": NOTHING, "note": "", "head": head, "rows": rows}
     sizes = sorted(abs(o.effect) for o in own.others)
-    decimals = cause_words.places(Effect(sizes[-1], sizes[0], sizes[-1]))
     return {
-        "value": f"± {fixed(sizes[0], decimals)} … {fixed(sizes[-1], decimals)}",
-        "note": f"median {fixed(median(sizes), decimals)}; it exceeds {own.exceeded} of {len(own.others)}",
+        "value": f"{number(sizes[0], 2)} … {number(sizes[-1], 2)}, either sign",
+        "note": f"median {number(median(sizes), 2)}; it exceeds {own.exceeded} of {len(own.others)}",
         "head": head,
         "rows": rows,
     }

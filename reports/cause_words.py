@@ -232,7 +232,7 @@ def _own_places(w: Without) -> str:
     own = w.own_places
     if not own.others:
         return "No other neuron of the layer is active often enough to be compared at places of its own."
-    first = f"At their own places: the size of the mean effect of {len(own.others)} other neurons, "
+    first = f"At positions of their own: the size of the mean effect of {len(own.others)} other neurons, "
     mine = "" if w.methods[0].method == "mean" else " (so is this one for the comparison)"
     each = max(o.positions for o in own.others)
     return (
@@ -259,7 +259,7 @@ def captions(c: Causes) -> dict[str, str]:
             f"Effects on {w.square}’s logit ({w.why}). The neuron is {w.words}. 95 % intervals: bootstrap over games. "
             f"Undone: (direct − total) / direct, a ratio of means, by all that comes after the neuron, the final "
             f"LayerNorm’s scale included; a dash where the direct effect could be zero. "
-            f"KL: of the original prediction to the ablated one. At its positions: the mean effect of each of "
+            f"KL: of the original prediction to the ablated one. Random: the mean effect of each of "
             f"{len(w.random_units)} neurons of the layer drawn with the seed, set to its own {w.methods[0].method}; "
             f"positions and square are this neuron’s choice, so most others do little there. {_own_places(w)}"
         ),

@@ -23,7 +23,7 @@ def circuit(
     open_neurons: Annotated[int, typer.Option(help="How many neurons become nodes of their own.")] = 40,
     max_edges: Annotated[int, typer.Option(help="The largest graph that exact pruning starts from.")] = 500,
     held_out: Annotated[float, typer.Option(help="Share of the games held out; all figures are of these.")] = 0.5,
-    random_graphs: Annotated[int, typer.Option(help="Random graphs for each point of the curve.")] = 5,
+    random_graphs: Annotated[int, typer.Option(help="Random graphs of each kind for each point of the curve.")] = 3,
     model: Model = None, probe: Probe = None, seed: Seed = 0, device: Device = "cpu",
     out: Annotated[Path | None, typer.Option(help="A folder for the page (circuit.html) and circuit.json.")] = None,
     notation: NotationOption = "ours", random_weights: RandomWeights = False, heads: Heads = None, act: Act = None,

@@ -430,7 +430,7 @@ def test_other_neurons_are_counted_as_they_are():
 def test_the_control_at_the_neurons_own_places_is_said_to_be_loaded():
     record = record_of("match")
     html = neuron_page(record)
-    assert "at its positions, on its square" in html and "at their own places" in html
+    assert "at the positions and square chosen for this one" in html and "at positions and moves of their own" in html
     assert "positions and square are this neuron’s choice" in cause_words.captions(record.causes)["methods"]
 
 
