@@ -35,7 +35,7 @@ from circuits.plain import PlainModel, of
 
 #: pairs recorded at once; two recordings of the bundled model are about 190 MB (250 MB with neurons)
 CHUNK = 32
-#: (place x pair x ply) positions computed at once
+#: (place x pair x ply) positions computed at once: up to 330 MB of work in the bundled model
 BATCH = 16384
 
 
