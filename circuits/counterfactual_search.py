@@ -49,7 +49,10 @@ class Search:
                 raise InputError(f"{kind!r} is no kind of change{hint}: {', '.join(MADE)}")
         if not kinds:
             raise InputError(f"no kind of change: give some of {', '.join(MADE)}")
-        facts, keep = parse_facts(fact), tuple(map(parse_fact, keep))
+        facts, keep = parse_facts(fact), tuple(map(parse_fact, [keep] if isinstance(keep, str) else keep))
+        for one in keep:
+            if one in facts or ~one in facts:
+                raise InputError(f"{one} is to be kept in both and to differ between them: it cannot do both")
         self.last_changed = check_band(changed)[1]
         stays = MADE[0] not in kinds and (same_last_move or MADE[2] not in kinds)
         for one in facts:

@@ -163,5 +163,7 @@ def parse_subspace(text: str, model: OthelloModel, probes: ProbeSet) -> Subspace
         if len(words) != 2:
             raise InputError(f"{text!r}: {item.strip()!r} is no direction: write a square and a fact, as in 'C0 mine'")
         facts.append(f"{LABELS[square(words[0])]} {words[1].lower()}")
+    if len(set(facts)) < len(facts):
+        raise InputError(f"{text!r} names a direction twice")
     tasks = tuple(dict.fromkeys(task_of(fact, text) for fact in facts))
     return Subspace.of(probes.directions(point, tasks), facts)

@@ -258,3 +258,9 @@ def test_several_facts_toggle_together():
     assert not parse_fact("C0 legal").holds(one.corrupt_end).any()
     with pytest.raises(InputError, match="names a fact twice"):
         counterfactuals(games, "C0 legal & c0  legal", 4)
+
+
+def test_a_fact_cannot_be_kept_and_toggled():
+    for keep in ("C0 empty", ["!C0 empty"]):
+        with pytest.raises(InputError, match="cannot do both"):
+            counterfactuals(generate(50, seed=2), "C0 empty", 4, keep=keep)

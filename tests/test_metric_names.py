@@ -55,6 +55,8 @@ def test_metrics_by_name_are_those_of_the_library(small, probes, pairs):
 def test_subspaces_by_name(small, probes):
     space = parse_subspace("C4 mine, D1 empty, C4 flipped @ L1 mid", small, probes)
     assert space.point == "blocks.1.hook_resid_mid" and space.basis.shape == (3, small.shape.d_model)
+    with pytest.raises(InputError, match="names a direction twice"):
+        parse_subspace("C0 mine, c0 mine@L1", small, probes)
 
 
 def test_a_kind_stands_for_its_places_that_reach_the_metric(small, probes, pairs):
