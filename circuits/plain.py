@@ -58,6 +58,23 @@ class Point:
 
 
 @dataclass(frozen=True, eq=False)
+class Past:
+    """What a block's attention reads of earlier plies, for streams each of which is a last ply of its own.
+
+    A block given this takes [game, variant, d_model]: every variant sees the past and itself, and no other variant.
+    Its pattern is [game, head, variant, past ply + 1], the variant itself last.
+
+    Attributes:
+        k, v: keys and values of the earlier plies.
+        hidden: added to scores: -inf where a game has no such earlier ply, else 0.
+    """
+
+    k: Float[Tensor, "game head ply d_head"]
+    v: Float[Tensor, "game head ply d_head"]
+    hidden: Float[Tensor, "game 1 1 ply"]
+
+
+@dataclass(frozen=True, eq=False)
 class PlainModel(OthelloModel):
     """An `OthelloModel` in plain torch.
 
@@ -120,10 +137,10 @@ class PlainModel(OthelloModel):
             return x, tap.saved
         return self._normalised("ln_final", x, tap) @ self.W_U + self.b_U, tap.saved
 
-    def _block(self, layer: int, x: Tensor, tap: "_Tap") -> Tensor:
+    def _block(self, layer: int, x: Tensor, tap: "_Tap", past: "Past | None" = None) -> Tensor:
         block = f"blocks.{layer}"
         x = tap(f"{block}.hook_resid_pre", x)
-        z = self._attention(layer, self._normalised(f"{block}.ln1", x, tap), tap)
+        z = self._attention(layer, self._normalised(f"{block}.ln1", x, tap), tap, past)
         # Heads side by side: one product sums what they write.
         written = F.linear(z.flatten(-2), self.W_O(layer).flatten(0, 1).T, self.b_O(layer))
         x = tap(f"{block}.hook_resid_mid", x + tap(f"{block}.hook_attn_out", written))
@@ -133,12 +150,19 @@ class PlainModel(OthelloModel):
         written = F.linear(post, self.W_out(layer).T, self.b_out(layer))
         return tap(f"{block}.hook_resid_post", x + tap(f"{block}.hook_mlp_out", written))
 
-    def _attention(self, layer: int, n: Tensor, tap: "_Tap") -> Float[Tensor, "game ply head d_head"]:
+    def _attention(
+        self, layer: int, n: Tensor, tap: "_Tap", past: "Past | None"
+    ) -> Float[Tensor, "game ply head d_head"]:
         attn, (W, b) = f"blocks.{layer}.attn", self._qkv[layer]
         heads = F.linear(n, W.T, b).unflatten(-1, (3, self.shape.n_heads, self.shape.d_head)).unbind(2)
         q, k, v = (tap(f"{attn}.hook_{kind}", x).transpose(1, 2) for kind, x in zip("qkv", heads, strict=True))
         pattern = f"{attn}.hook_pattern"
-        if n.device.type != "cpu" and not tap.touches(pattern):
+        if past is not None:
+            scores = (q * self.shape.d_head**-0.5) @ past.k.mT + past.hidden
+            own = (q * self.shape.d_head**-0.5 * k).sum(-1, keepdim=True)
+            weights = tap(pattern, torch.cat([scores, own], -1).softmax(-1))
+            z = weights[..., :-1] @ past.v + weights[..., -1:] * v
+        elif n.device.type != "cpu" and not tap.touches(pattern):
             z = F.scaled_dot_product_attention(q, k, v, is_causal=True)
         else:  # on a CPU torch's fused attention is the slower one at 59 plies
             scores = (q * self.shape.d_head**-0.5) @ k.mT

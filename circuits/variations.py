@@ -103,12 +103,15 @@ class Positions:
 
 
 def variations(
-    positions: Positions, kinds: Sequence[str], *, same_last_move: bool = True, changed: slice = slice(None)
-) -> Variations:
+    positions: Positions, kinds: Sequence[str], *, same_last_move: bool = True, changed: slice = slice(None),
+    differ: int = 0, any_mover: bool = False,
+) -> Variations:  # fmt: skip
     """All variations of the given kinds of some positions, in order of position, kind, first and second change.
 
     ``same_last_move`` leaves out transpositions that exchange the last move; ``changed`` those variations whose
-    first change lies outside that band of plies. Takes about 5 kB a position beside what is returned.
+    first change lies outside that band of plies. With ``differ``, exchanges are kept whose ends differ in exactly so
+    many discs, instead of transpositions; with ``any_mover``, changes too at whose end the other side moves, or
+    nobody. Takes about 5 kB a position beside what is returned.
     """
     parts = []
     if MADE[0] in kinds or MADE[1] in kinds:
@@ -124,16 +127,22 @@ def variations(
     position, first, square, second = (t[index] for t in (position, first, square, second))
     kind = torch.where(second >= 0, TRANSPOSITION, torch.where(first == positions.ply[position], LAST, SWAPPED))
     own = positions.ends[position]
-    differ = popcount((own.mine ^ end.mine) | (own.theirs ^ end.theirs))
+    # by colour: where the other side moves, mine and theirs have changed places
+    squares = popcount((_black(own) ^ _black(end)) | (own.occupied ^ end.occupied))
     found = Variations(
-        position, kind.to(torch.uint8), first, square, second, end, differ, popcount(own.flipped ^ end.flipped)
+        position, kind.to(torch.uint8), first, square, second, end, squares, popcount(own.flipped ^ end.flipped)
     )
-    same = end.valid & (end.black_to_move == own.black_to_move) & ((second < 0) | (differ == 0))
-    found = found[same.nonzero()[:, 0]]
+    same_mover = end.valid & (end.black_to_move == own.black_to_move)
+    kept = (same_mover | any_mover) & ((second < 0) | (squares == differ))
+    found = found[kept.nonzero()[:, 0]]
     order = found.position
     for column, size in ((found.kind, len(KINDS)), (found.first, 64), (found.second + 1, 64), (found.square, 64)):
         order = order * size + column.long()
     return found[order.argsort()]
+
+
+def _black(boards: Boards) -> Int[Tensor, "*batch"]:
+    return torch.where(boards.black_to_move, boards.mine, boards.theirs)
 
 
 def _replacements(positions: Positions, last: bool, swapped: bool) -> tuple[Tensor, Tensor, Tensor, Tensor]:

@@ -18,6 +18,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from circuits import directions
+from circuits.board_readers import BoardReader
 from circuits.directions import Directions
 from circuits.errors import InputError
 from circuits.files import write_whole
@@ -99,6 +100,11 @@ class ProbeSet(Mapping):
     def directions(self, hook: str, facts: tuple[str, ...] = ("board",)) -> Directions:
         """The directions of one point: of the board, and of any binary tasks named."""
         return directions.join(self[task, hook].directions() for task in facts)
+
+    def board_readers(self, device: torch.device | str = "cpu") -> dict[str, BoardReader]:
+        """The board probes of all plies as `circuits.interventions` takes them, by point."""
+        found = (self.board(hook) for hook in self.hooks())
+        return {p.hook: BoardReader(p.hook, p.weight.to(device), p.bias.to(device)) for p in found}
 
     def check(self, model: OthelloModel) -> None:
         """Raises InputError: made for another model, or for one of another width."""
