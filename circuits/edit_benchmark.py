@@ -100,6 +100,7 @@ class Benchmark:
         own_error: mean error of the model on the unedited boards against their own legal moves.
         to_the_same: total variation of the winner's edits to what is there already, its largest, and (``to_another``)
             that of its real edits.
+        methods: the setting measured, by name.
     """
 
     model_name: str
@@ -118,6 +119,7 @@ class Benchmark:
     to_the_same: Interval
     to_the_same_largest: float
     to_another: Interval
+    methods: dict[str, Method] = field(default_factory=dict)
     about: dict = field(default_factory=dict)
 
     def row(self, cases: str, name: str, control: bool = False) -> Row:
@@ -133,6 +135,39 @@ class Benchmark:
 
     def to_dict(self) -> dict:
         return asdict(self)
+
+    @staticmethod
+    def from_dict(data: dict) -> "Benchmark":
+        """The inverse of `to_dict`, also of what has been through JSON.
+
+        Raises:
+            InputError: it is none of ours.
+        """
+        try:
+            rows = tuple(
+                Row(**row | {"scores": {n: Interval(**i) for n, i in row["scores"].items()},
+                             "by_changed": tuple(row["by_changed"])})
+                for row in data["rows"]
+            )  # fmt: skip
+            rollouts = tuple(
+                RolloutRow(r["cases"], r["name"], tuple(r["survived"]), Interval(**r["made"])) for r in data["rollouts"]
+            )
+            sets = tuple(
+                CaseSet(**s | {"changed": tuple(s["changed"]), "plies": tuple(s["plies"])}) for s in data["sets"]
+            )
+            single = {name: Interval(**data[name]) for name in ("own_error", "to_the_same", "to_another")}
+            more = {
+                "rows": rows,
+                "rollouts": rollouts,
+                "sets": sets,
+                "layers": {name: tuple(values) for name, values in data["layers"].items()},
+                "scales": tuple(tuple(row) for row in data["scales"]),
+                "margin": data["margin"] and Interval(**data["margin"]),
+                "methods": {name: Method(**m | {"layers": tuple(m["layers"])}) for name, m in data["methods"].items()},
+            }
+            return Benchmark(**data | single | more)
+        except (KeyError, TypeError, AttributeError) as error:
+            raise InputError(f"this is no result of the edit benchmark ({error})") from None
 
     def table(self) -> str:
         """The rows as text: error with its interval, then the other means."""
@@ -264,6 +299,7 @@ def run(
         to_the_same=_interval(torch.cat(moved["same"])),
         to_the_same_largest=float(torch.cat(moved["same"]).max()),
         to_another=_interval(torch.cat(moved["another"])),
+        methods=named,
     )
 
 

@@ -222,6 +222,9 @@ class Editor:
         plies = torch.zeros_like(rows) if last else cases.ply.to(rows.device)
 
         def logits(edits: list[Edit], save: Sequence[str] = ()) -> tuple[Tensor, dict[str, Tensor]]:
+            if last is not None and not edits:
+                found, saved = last.unedited(save)
+                return found, {name: x.flatten(1) for name, x in saved.items()}
             if last is not None:
                 found, saved = last.run(edits, save)
             else:

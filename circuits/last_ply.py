@@ -8,7 +8,7 @@ Edits are those of `OthelloModel.run`, ``(hook, f(activation, point))``, with ac
 """
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from einops import rearrange
@@ -37,6 +37,7 @@ class LastPly:
     ply: Int[Tensor, "row"]
     pre: list[Float[Tensor, "row d_model"]]
     past: list[Past]
+    _unedited: dict[str, Tensor] = field(default_factory=dict, repr=False)
 
     @staticmethod
     def of(model: OthelloModel, tokens: Integer[Tensor, "row ply"], ply: Int[Tensor, "row"]) -> "LastPly":
@@ -76,6 +77,13 @@ class LastPly:
         """Some rows, in any order and as often as wanted."""
         past = [Past(p.k[rows], p.v[rows], p.hidden[rows]) for p in self.past]
         return LastPly(self.model, self.ply[rows], [x[rows] for x in self.pre], past)
+
+    def unedited(self, save: Sequence[str] = ()) -> tuple[Float[Tensor, "row token"], dict[str, Tensor]]:
+        """The logits and activations [row, ...] without edits, kept for the next call."""
+        if missing := [name for name in ("logits", *save) if name not in self._unedited]:
+            logits, saved = self.run(save=[name for name in missing if name != "logits"])
+            self._unedited.update({name: x[:, 0] for name, x in saved.items()} | {"logits": logits[:, 0]})
+        return self._unedited["logits"], {name: self._unedited[name] for name in save}
 
     def run(
         self, edit: Sequence[Edit] = (), save: Sequence[str] = (), *, variants: int = 1, start_at: int = 0

@@ -6,7 +6,7 @@ import torch
 import probes
 from circuits import edit_tuning, plain
 from circuits.board_edits import join
-from circuits.edit_benchmark import NO_EDIT, PERFECT, run
+from circuits.edit_benchmark import NO_EDIT, PERFECT, Benchmark, run
 from circuits.edit_cases import natural, unnatural
 from circuits.edit_changes import Ground
 from circuits.edit_scores import score
@@ -114,3 +114,13 @@ def test_nothing_to_measure(editor, tuning):
         run(editor, {}, tuning)
     with pytest.raises(InputError, match="needs the stream's means"):
         unit_of(Editor(editor.model, editor.readers))
+
+
+def test_there_and_back(found, tuning):
+    import json
+
+    _, bench = found
+    again = Benchmark.from_dict(json.loads(json.dumps(bench.to_dict())))
+    assert again == bench and again.methods["negate"] == tuning.best("negate")
+    with pytest.raises(InputError, match="no result of the edit benchmark"):
+        Benchmark.from_dict({"rows": []})

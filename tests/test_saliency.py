@@ -1,4 +1,4 @@
-"""Latent saliency maps: each value is one edit's; the rules' squares are a slow engine's; planted maps are scored right."""
+"""Latent saliency maps: values are single edits, the rules' squares a slow engine's, planted maps are scored right."""
 
 from dataclasses import replace
 
