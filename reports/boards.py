@@ -16,6 +16,7 @@ from circuits.notation import CENTRE, LABELS, ROWS
 from reports.fit_records import Fit
 from reports.headline import what
 from reports.records import Board, Example
+from reports.serial import Record
 from reports.text import fixed, number
 
 CELL, LEFT, TOP = 10, 9, 8
@@ -183,8 +184,8 @@ def position_board(example: Example, fit: Fit | None = None, path: str = "") -> 
     )
 
 
-def position_in_words(example: Example) -> str:
-    """The position for a reader who cannot see the board."""
+def position_in_words(example: Record) -> str:
+    """The position of an `Example`, or of another record with the same fields, for who cannot see the board."""
     mine = [LABELS[s] for s in range(64) if example.board[s] == 2]
     theirs = [LABELS[s] for s in range(64) if example.board[s] == 1]
     words = f"{example.mover.capitalize()} to move. Mine: {' '.join(mine) or 'none'}."

@@ -81,12 +81,6 @@ def provenance(bench: Workbench, unit: Unit | None = None) -> r.Provenance:
     model, sets = bench.model, samples(bench)
     layer = unit.layer if unit else 0
     read, write = weights.neuron_points(unit or Unit(layer, "neuron", 0))
-    about = bench.probes.about
-    used = about.get("games", {})
-    trained = (
-        f"linear, {about.get('method', 'by an unstated method')}, trained on "
-        f"{used.get('used', 'an unstated number of')} games ({used.get('source', 'source not stated')})"
-    )
     return r.Provenance(
         model_name=model.name,
         model_hash=model.hash,
@@ -95,7 +89,7 @@ def provenance(bench: Workbench, unit: Unit | None = None) -> r.Provenance:
         n_heads=model.shape.n_heads,
         d_mlp=model.shape.d_mlp,
         activation={"gelu_new": "tanh-GELU", "gelu": "GELU"}.get(model.shape.act, model.shape.act),
-        probe_source=trained,
+        probe_source=trained_by(bench),
         read_hook=read,
         write_hook=write,
         games_source=bench.games.source,
@@ -114,6 +108,16 @@ def provenance(bench: Workbench, unit: Unit | None = None) -> r.Provenance:
         command=f"othello-circuits neuron {unit}{bench.options}" if unit else f"othello-circuits report{bench.options}",
         python="from reports import open_model; "
         + (f'open_model({bench.arguments}).neuron("{unit}")' if unit else f"open_model({bench.arguments})"),
+    )
+
+
+def trained_by(bench: Workbench) -> str:
+    """How the probes were made, in a few words."""
+    about = bench.probes.about
+    used = about.get("games", {})
+    return (
+        f"linear, {about.get('method', 'by an unstated method')}, trained on "
+        f"{used.get('used', 'an unstated number of')} games ({used.get('source', 'source not stated')})"
     )
 
 

@@ -19,7 +19,7 @@ from circuits.notation import LABELS
 from reports.boards import corner
 from reports.headline import headline
 from reports.records import CheckedCell, NeuronRecord
-from reports.serial import at
+from reports.serial import Record, at
 
 DIGITS = 4  # significant digits in which pages carry numbers
 
@@ -53,7 +53,7 @@ def sampled_paths(record: NeuronRecord, n: int = 24, seed: int = 0) -> tuple[str
 
 
 def check_record(
-    record: NeuronRecord,
+    record: Record,
     recompute: Callable[[str], float],
     paths: Sequence[str] | None = None,
     rtol: float = 1e-3,
@@ -86,7 +86,7 @@ def check_page(html: str, record: NeuronRecord) -> int:
     Raises:
         PageError: a cell, disc, figure or sentence differs from the record, or one is missing.
     """
-    page = _Page()
+    page = Page()
     page.feed(html)
     compared = 0
     shown = {board["path"] for board in page.boards}
@@ -96,14 +96,14 @@ def check_page(html: str, record: NeuronRecord) -> int:
     if missing := sorted(wanted - shown):
         raise PageError(f"{record.unit}: the page has no board of {missing[0]}")
     for board in page.boards:
-        compared += _check_board(board, record)
+        compared += compare_board(board, record)
     for position in page.positions:
-        compared += _check_position(position, record)
+        compared += compare_position(position, record)
     listed = sum(len(e.positions) for e in record.examples)
     if len(page.positions) != listed:
         raise PageError(f"{record.unit}: the page has {len(page.positions)} positions, its record {listed}")
     for path, text in page.values:
-        _compare(record, path, path, _number(text), float(at(record, path)))
+        compare(record, path, path, number_in(text), float(at(record, path)))
         compared += 1
     head = headline(record)
     for name, text, expected in (("headline", page.headline, head.sentence), ("grade", page.grade, head.grade)):
@@ -112,7 +112,8 @@ def check_page(html: str, record: NeuronRecord) -> int:
     return compared + 2
 
 
-def _check_board(board: dict, record: NeuronRecord) -> int:
+def compare_board(board: dict, record: Record) -> int:
+    """Compare a value map that was read back with the record; how many cells."""
     values = at(record, board["path"])
     less = at(record, board["minus"]) if board["minus"] else 0.0
     seen = {}
@@ -128,20 +129,21 @@ def _check_board(board: dict, record: NeuronRecord) -> int:
         if (value is None or base is None) != text.startswith("no value"):
             raise PageError(f"{record.unit}: {where} shows {text!r}, the record has {value}")
         if value is not None and base is not None:
-            _compare(record, board["path"], where, _number(text), value - base)
+            compare(record, board["path"], where, number_in(text), value - base)
         seen[name] = True
     if len(seen) != 64:
         raise PageError(f"{record.unit}: the board of {board['path']} has {len(seen)} cells, not 64")
     return 64
 
 
-def _check_position(position: dict, record: NeuronRecord) -> int:
+def compare_position(position: dict, record: Record, legal: bool = True) -> int:
+    """Compare a position that was read back with the record's; ``legal``: whether legal moves are drawn."""
     example = at(record, position["path"])
     marks = position["marks"]
     expected = {
         "mine": {s for s in range(64) if example.board[s] == 2},
         "theirs": {s for s in range(64) if example.board[s] == 1},
-        "legal": {LABELS.index(s) for s in example.legal},
+        "legal": {LABELS.index(s) for s in example.legal if legal},
         "last": {LABELS.index(example.last)} if example.last is not None else set(),
         "dots": {LABELS.index(s) for s in example.flipped},
     }
@@ -153,19 +155,21 @@ def _check_position(position: dict, record: NeuronRecord) -> int:
     return 64
 
 
-def _compare(record: NeuronRecord, name: str, where: str, shown: float, value: float) -> None:
+def compare(record: Record, name: str, where: str, shown: float, value: float) -> None:
+    """Raise PageError where a number is not the record's to the digits that pages carry."""
     if not abs(shown - value) <= 0.51 * 10 ** (1 - DIGITS) * abs(value) + 1e-12:
         raise PageError(f"{record.unit}: {where} shows {shown:.6g}, the record has {value:.6g}")
 
 
-def _number(text: str) -> float:
+def number_in(text: str) -> float:
+    """The number that a page writes."""
     try:
         return float(text.replace("−", "-").replace("+", "").replace(",", ""))
     except ValueError:
         raise PageError(f"{text!r} stands where a number should") from None
 
 
-class _Page(HTMLParser):
+class Page(HTMLParser):
     """Collects what a page shows: boards, positions, figures, headline and grade."""
 
     def __init__(self) -> None:
@@ -187,11 +191,11 @@ class _Page(HTMLParser):
             if "data-board" in a:
                 self._board = {"path": a["data-board"], "minus": a.get("data-minus", ""), "cells": []}
                 self.boards.append(self._board)
-            elif "data-position" in a:
+            if "data-position" in a:
                 marks = {name: set() for name in ("mine", "theirs", "legal", "last", "dots")}
                 self._position = {"path": a["data-position"], "marks": marks}
                 self.positions.append(self._position)
-        elif self._board is not None and tag == "path":
+        elif self._board is not None and tag == "path" and "disc" not in a.get("class", "").split():
             corner_of = re.match(r"M(\d+) (\d+)h10v10", a.get("d", ""))
             self._cell = (int(corner_of[1]), int(corner_of[2])) if corner_of else None
         elif self._board is not None and tag == "title" and self._cell is not None:

@@ -1,4 +1,4 @@
-"""The command line: ``othello-circuits info | games | probe | compare | export | neuron | report | patch | circuit``.
+"""The command line: ``othello-circuits info | games | probe | compare | export | neuron | head | report | patch | …``.
 
 Everything here is one documented Python call away; each command's help names it. Nothing heavy is imported
 before a command runs, so that ``--help`` answers at once. Bad input ends in one line on stderr and exit
@@ -15,7 +15,18 @@ from typing import Annotated, Any
 import typer
 
 from circuits.errors import InputError
-from reports import cli_circuit, cli_compare, cli_export, cli_games, cli_patch, cli_probe, cli_train
+from reports import (
+    cli_circuit,
+    cli_compare,
+    cli_edit,
+    cli_edit_benchmark,
+    cli_export,
+    cli_games,
+    cli_head,
+    cli_patch,
+    cli_probe,
+    cli_train,
+)
 from reports.cli_options import (
     Act,
     AllPlies,
@@ -34,7 +45,7 @@ from reports.cli_options import (
 )
 
 app = typer.Typer(
-    help="Read the circuits of Othello-GPT: what a neuron does, with evidence that checks itself.",
+    help="Read the circuits of Othello-GPT: what a neuron or a head does, with evidence that checks itself.",
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
@@ -46,8 +57,11 @@ app.add_typer(cli_probe.app, name="probe")
 app.command()(cli_train.train)
 app.command()(cli_compare.compare)
 app.command()(cli_export.export)
+app.command()(cli_head.head)
 app.command()(cli_patch.patch)
 app.command()(cli_circuit.circuit)
+app.command()(cli_edit.edit)
+app.command()(cli_edit_benchmark.edit_benchmark)
 
 # typer carries its own copy of click, so its usage errors are reached through the one that it exports.
 _UsageError = typer.BadParameter.__mro__[1]
@@ -151,6 +165,8 @@ def neuron(
     from reports.workbench import open_model
 
     parsed = parse_unit(unit)  # a name that is no unit's is refused before anything is loaded
+    if parsed.kind != "neuron":
+        raise InputError(f"{parsed} is a head: see othello-circuits head {parsed}; a neuron is written like L5N12")
     bench = open_model(
         model, probe, count_or_file(games), seed=seed, all_plies=all_plies, device=device, heads=heads, act=act,
         cache=cache or True, random_weights=random_weights,
@@ -180,15 +196,17 @@ def neuron(
 
 @app.command()
 def report(
-    units: Annotated[list[str] | None, typer.Argument(help="Neurons; nothing: two a layer.")] = None,
+    units: Annotated[
+        list[str] | None, typer.Argument(help="Neurons and heads; nothing: two neurons and a head a layer.")
+    ] = None,
     model: Model = None, probe: Probe = None, games: GamesOption = "4000", seed: Seed = 0, device: Device = "cpu",
     out: Annotated[Path, typer.Option(help="Folder for the pages.")] = Path("report"),
     random_weights: RandomWeights = False, heads: Heads = None, act: Act = None, all_plies: AllPlies = False,
     cache: Cache = None, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Build pages for some neurons, with an index page.
+    """Build pages for some neurons and heads, with an index page.
 
-    Example: othello-circuits report L5N12 L3N700 --out pages
+    Example: othello-circuits report L5N12 L2H5 --out pages
 
     In Python: reports.site_build.build_site(reports.open_model(), "pages")
     """
@@ -202,8 +220,8 @@ def report(
         cache=cache or True, random_weights=random_weights,
     )  # fmt: skip
     index, record = build_site(bench, out, parsed)
-    result = {"index": str(index.resolve()), "units": [e.unit for e in record.entries]}
-    lines = [*(f"{e.unit:>9}  {e.grade}: {e.headline}" for e in record.entries), f"open {index.resolve()}"]
+    result = {"index": str(index.resolve()), "units": [e.unit for e in record.units]}
+    lines = [*(f"{e.unit:>9}  {e.grade}: {e.headline}" for e in record.units), f"open {index.resolve()}"]
     emit(result, as_json, "\n".join(lines))
 
 

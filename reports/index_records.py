@@ -1,4 +1,4 @@
-"""What an index page shows: the model as a whole, its probes, and one line for each neuron of a set."""
+"""What an index page shows: the model as a whole, its probes, and one line for each unit of a set."""
 
 from dataclasses import dataclass
 from typing import ClassVar, Literal
@@ -50,10 +50,29 @@ class IndexEntry(Record):
 
 
 @dataclass(frozen=True)
-class IndexRecord(Record):
-    """Everything on the index page of a set of neurons."""
+class HeadEntry(Record):
+    """One head's line in the index."""
 
-    VERSION: ClassVar[int] = 1
+    unit: str
+    layer: int
+    chosen: str
+    headline: str
+    grade: str
+    group: str  # the moves that its kind is about
+    attention: float  # to them
+    uniform: float  # what uniform attention would give them
+    kl: float | None  # how far the prediction moves without it, nats; None: not measured
+    control: float | None  # the same change turned at random
+    fact: str  # what its output tells apart best: "mine − theirs"
+    board: Board  # where, for the small board
+    link: str
+
+
+@dataclass(frozen=True)
+class IndexRecord(Record):
+    """Everything on the index page of a set of neurons and heads."""
+
+    VERSION: ClassVar[int] = 2
 
     title: str
     provenance: Provenance
@@ -63,4 +82,10 @@ class IndexRecord(Record):
     probe: tuple[ProbeRow, ...]
     probe_sample: Sample
     entries: tuple[IndexEntry, ...]
-    version: int = 1
+    heads: tuple[HeadEntry, ...] = ()
+    version: int = 2
+
+    @property
+    def units(self) -> tuple[IndexEntry | HeadEntry, ...]:
+        """All lines, neurons first."""
+        return (*self.entries, *self.heads)

@@ -1,15 +1,19 @@
-"""A folder of pages: an index of a set of neurons, a page and a JSON file for each, all of them offline."""
+"""A folder of pages: an index of a set of neurons and heads, a page and a JSON file for each, all of them offline."""
 
 from collections.abc import Sequence
 from pathlib import Path
 
 from circuits.errors import InputError
 from circuits.files import write_whole
-from reports import boards, charts
+from reports import boards, charts, head_words
 from reports.captions import probe_caption
 from reports.checks import check_page
+from reports.head import head_page
+from reports.head_captions import fact_note
+from reports.head_checks import check_head_page
+from reports.head_records import HeadRecord
 from reports.headline import headline
-from reports.index_records import IndexEntry, IndexRecord
+from reports.index_records import HeadEntry, IndexEntry, IndexRecord
 from reports.neuron import environment, neuron_page
 from reports.records import NeuronRecord
 from reports.view import grades_in_words
@@ -35,9 +39,44 @@ def index_entry(record: NeuronRecord) -> IndexEntry:
     )
 
 
+def head_entry(record: HeadRecord) -> HeadEntry:
+    """A head's line in the index."""
+    head, group, best = (
+        head_words.headline(record),
+        head_words.main_group(record.attention),
+        head_words.strongest(record),
+    )
+    without = head_words.ablated(record)
+    control = record.causes and record.causes.method("random direction")
+    return HeadEntry(
+        unit=record.unit,
+        layer=record.layer,
+        chosen=record.chosen,
+        headline=head.sentence,
+        grade=head.grade,
+        group=group.words,
+        attention=group.attention.mean,
+        uniform=group.uniform,
+        kl=without and without.kl.mean,
+        control=control and control.kl.mean,
+        fact=fact_note(best.fact) if best else "excess attention",
+        board=best.board if best else record.attention.source,
+        link=f"{record.unit}.html",
+    )
+
+
 def index_page(index: IndexRecord) -> str:
-    """The index as HTML: what the model is, how well it plays, how well the probe reads, which neurons."""
+    """The index as HTML: what the model is, how well it plays, how well the probe reads, which units."""
     layers: dict[int, list[dict]] = {}
+    heads: dict[int, list[dict]] = {}
+    for entry in sorted(index.heads, key=lambda e: e.layer):
+        heads.setdefault(entry.layer, []).append(
+            {
+                "entry": entry,
+                "board": boards.small_board(entry.board, f"{entry.unit}, what its output tells apart, {entry.fact}"),
+                "bar": charts.bullet(entry.attention, [entry.uniform]),
+            }
+        )
     for entry in sorted(index.entries, key=lambda e: e.layer):
         layers.setdefault(entry.layer, []).append(
             {
@@ -46,13 +85,23 @@ def index_page(index: IndexRecord) -> str:
                 "bar": None if entry.f1 is None else charts.bullet(entry.f1, [entry.chance_f1 or 0.0]),
             }
         )
-    return environment().get_template("index.html").render(
-        r=index, p=index.provenance, layers=layers, probe=charts.probe(index.probe) if index.probe else None,
-        probe_caption=probe_caption(index.probe), grades=grades_in_words()
-    )  # fmt: skip
+    return (
+        environment()
+        .get_template("index.html")
+        .render(
+            r=index,
+            p=index.provenance,
+            layers=layers,
+            heads=heads,
+            probe=charts.probe(index.probe) if index.probe else None,
+            probe_caption=probe_caption(index.probe),
+            grades=grades_in_words(),
+            head_grades=head_words.grades_in_words(),
+        )
+    )
 
 
-def write_site(out: str | Path, records: Sequence[NeuronRecord], index: IndexRecord) -> Path:
+def write_site(out: str | Path, records: Sequence[NeuronRecord | HeadRecord], index: IndexRecord) -> Path:
     """Write the index, and for every record its page and its JSON; the path of the index.
 
     Every page is drawn and checked against its record before the first file is written, each file is written
@@ -64,14 +113,15 @@ def write_site(out: str | Path, records: Sequence[NeuronRecord], index: IndexRec
     """
     out = Path(out)
     units = [r.unit for r in records]
-    if sorted(units) != sorted(e.unit for e in index.entries):
-        listed = ", ".join(e.unit for e in index.entries)
+    if sorted(units) != sorted(e.unit for e in index.units):
+        listed = ", ".join(e.unit for e in index.units)
         raise InputError(f"the index lists {listed or 'nothing'}, the records are of {', '.join(units) or 'nothing'}")
     files = {}
     for record in records:
         links = {unit: f"{unit}.html" for unit in units if unit != record.unit}
-        page = neuron_page(record, links, index_link=INDEX, json_link=f"{record.unit}.json")
-        check_page(page, record)
+        draw, check = (head_page, check_head_page) if isinstance(record, HeadRecord) else (neuron_page, check_page)
+        page = draw(record, links, index_link=INDEX, json_link=f"{record.unit}.json")
+        check(page, record)
         files[f"{record.unit}.html"] = page
         files[f"{record.unit}.json"] = record.to_json()
     files["index.json"] = index.to_json()

@@ -1,4 +1,4 @@
-"""A set of pages from one workbench: which neurons, their records, and the index that names them."""
+"""A set of pages from one workbench: which neurons and heads, their records, and the index that names them."""
 
 from pathlib import Path
 
@@ -13,10 +13,13 @@ from circuits.games import generate
 from circuits.notation import Unit
 from probes import Evaluation
 from reports import fit_records as fr
+from reports import head_build
 from reports import index_records as ir
 from reports import records as r
 from reports.build import neuron_record, provenance
-from reports.site import index_entry, write_site
+from reports.head_build import costliest, head_record
+from reports.head_records import HeadRecord
+from reports.site import head_entry, index_entry, write_site
 from reports.workbench import Workbench
 
 #: fresh games on which the index says how well the model plays, from a seed that mining never uses
@@ -25,21 +28,20 @@ QUALITY_SEED_OFFSET = 1_000_003
 
 
 def build_site(bench: Workbench, out: str | Path, units: list[Unit | str] | None = None) -> tuple[Path, ir.IndexRecord]:
-    """Build a page for each neuron (two a layer by default) and an index; its path and record.
+    """Build a page for each neuron and head and an index; its path and record.
+
+    By default two neurons of each layer (`default_units`) and the head that costs most (`head_build.costliest`).
 
     Raises:
         InputError: no such unit, or the folder cannot be written.
         PageError: a page or record does not survive its self-check; nothing is written then.
     """
     asked = [(bench.unit(u), "asked for by name") for u in units or ()]
-    heads = [u for u, _ in asked if u.kind != "neuron"]
-    if heads:
-        raise InputError(f"{heads[0]} is a head; this version reports on neurons, written like L0N0")
     _check_writable(Path(out))
-    chosen = list(dict(asked).items()) if asked else default_units(bench)
+    chosen = list(dict(asked).items()) if asked else default_units(bench) + costliest(bench)
     records = []
     for unit, why in tqdm(chosen, desc="pages", unit=" pages", disable=None, leave=False):
-        records.append(neuron_record(bench, unit, why))
+        records.append((neuron_record if unit.kind == "neuron" else head_record)(bench, unit, why))
     index = index_record(bench, records)
     return write_site(out, records, index), index
 
@@ -67,7 +69,7 @@ def default_units(bench: Workbench) -> list[tuple[Unit, str]]:
     return found
 
 
-def index_record(bench: Workbench, records: list[r.NeuronRecord]) -> ir.IndexRecord:
+def index_record(bench: Workbench, records: list[r.NeuronRecord | HeadRecord]) -> ir.IndexRecord:
     """The index of a set of pages, with how well the model plays and how well the probe reads."""
     fresh = generate(QUALITY_GAMES, seed=bench.seed + QUALITY_SEED_OFFSET)
     q = play_quality(bench.model, fresh, progress="playing")
@@ -87,15 +89,20 @@ def index_record(bench: Workbench, records: list[r.NeuronRecord]) -> ir.IndexRec
                "false positives and false negatives of the N most probable moves against the N legal ones"),
     )  # fmt: skip
     rows, sample = _probe_rows(bench)
+    heads = [record for record in records if isinstance(record, HeadRecord)]
+    neurons = [record for record in records if not isinstance(record, HeadRecord)]
+    what = " and ".join(name for name, found in (("neurons", neurons), ("heads", heads)) if found)
     return ir.IndexRecord(
-        title=f"{bench.model.name}: neurons",
-        provenance=provenance(bench),
+        title=f"{bench.model.name}: {what}",
+        # A site of heads alone needs no pass over the neurons.
+        provenance=provenance(bench) if neurons else head_build.provenance(bench),
         model_note=_how_made(bench.model.card),
         quality=quality,
         quality_sample=fr.Sample("all", q.games, q.positions, "fresh random games, none of them mined"),
         probe=rows,
         probe_sample=sample,
-        entries=tuple(index_entry(record) for record in records),
+        entries=tuple(index_entry(record) for record in neurons),
+        heads=tuple(head_entry(record) for record in heads),
     )
 
 
@@ -126,7 +133,7 @@ def _probe_rows(bench: Workbench) -> tuple[tuple[ir.ProbeRow, ...], fr.Sample]:
     hooks = [h for h in bench.probes.hooks("board") if h.endswith("resid_post")]
     games = generate(QUALITY_GAMES // 2, seed=bench.seed + QUALITY_SEED_OFFSET)
     right, positions = dict.fromkeys(hooks, 0), 0
-    band = slice(bench.mining.first_ply, bench.mining.last_ply + 1)
+    band = bench.plies
     for batch in stream(bench.model, games, hooks, progress="reading the board"):
         boards = batch.games.boards()
         rows = boards.valid[:, band]

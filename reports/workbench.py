@@ -3,6 +3,7 @@
     from reports import open_model
     m = open_model()            # the bundled model, its probes, random games
     m.neuron("L3N17")           # its report, drawn in the cell
+    m.head("L2H5")              # a head's
 
 The mining pass over all neurons runs at the first question that needs it. It is kept in a cache folder under
 a name made of everything it depends on, so it is never stale and never has to be asked for.
@@ -11,6 +12,7 @@ a name made of everything it depends on, so it is never stale and never has to b
 import os
 import shlex
 import sys
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
@@ -24,14 +26,20 @@ from circuits.checkpoints import Checkpoint
 from circuits.errors import InputError
 from circuits.files import cache_folder
 from circuits.games import MIDDLE_BAND, Games, generate
-from circuits.mining import FORMAT, SAMPLE_GAMES, Mining, mine
+from circuits.interventions import Editor, Method
+from circuits.mining import FORMAT, SAMPLE_GAMES, Mining, mine, sample_of
 from circuits.models import OthelloModel
 from circuits.notation import N_CTX, Unit
 from circuits.patterns import Gallery
 from circuits.recorded_games import RecordedGames
 from probes import Evaluation, ProbeSet
+from probes.editing import open_editor
 from probes.evaluation import bundled as bundled_evaluation
+from probes.head_study import FORMAT as HEADS_FORMAT
+from probes.head_study import HeadStudy, fingerprint, study_heads
 from probes.sets import FORMAT as PROBE_FORMAT
+from reports.edit_page import EditReport, edit_report
+from reports.head import HeadReport
 from reports.neuron import NeuronReport
 
 #: games mined when none are given
@@ -65,6 +73,7 @@ class Workbench:
     options: str = ""  # command-line options that reopen this bench, for the provenance
     arguments: str = ""  # the same in Python
     _moves: dict[int, torch.Tensor] = field(default_factory=dict, repr=False)
+    _patterns: dict[int, torch.Tensor] = field(default_factory=dict, repr=False)  # by layer; see `head_positions`
     _own_places: dict[int, list] = field(default_factory=dict, repr=False)  # by layer; see `cause_controls`
 
     @cached_property
@@ -98,6 +107,43 @@ class Workbench:
         rows = gallery.row[~gallery.train].unique()
         return RecordedGames(self.model, gallery.games[rows], gallery.band.stop)
 
+    @cached_property
+    def head_games(self) -> tuple[Games, Games]:
+        """The games that heads are studied on, to learn from and held out: those of `gallery`, without its pass."""
+        sampled = torch.isin(self.games.ids, sample_of(self.games, self.sample_games, self.seed)).nonzero().squeeze(1)
+        return self.games[sampled[self.games.ids[sampled].argsort()]].split(0.5, self.seed)
+
+    @cached_property
+    def heads(self) -> HeadStudy:
+        """Everything known about every head, on the sampled games and their split: from the cache, or computed now."""
+        parts = (HEADS_FORMAT, self._key(), fingerprint(self.probes))
+        key = sha256(repr(parts).encode()).hexdigest()[:16]
+        path = self.cache and self.cache / f"heads-{key}.safetensors"
+        if path and path.is_file():
+            try:
+                return HeadStudy.load(path)
+            except InputError as error:
+                _warn(f"{error}; studying the heads again")
+        found = study_heads(
+            self.model, self.probes, *self.head_games, band=self.plies, seed=self.seed, progress="heads"
+        )
+        if path:
+            try:
+                found.save(path)
+            except InputError as error:  # as above
+                _warn(f"{str(error).replace('--out', '--cache')} (this study is not kept)")
+        return found
+
+    @cached_property
+    def editor(self) -> Editor:
+        """Writes an edited board into the model; the means it needs are in the cache, or taken now."""
+        return open_editor(self.model, self.probes, cache=self.cache, progress=True)
+
+    @cached_property
+    def editor_with_contrasts(self) -> Editor:
+        """The same for the method "contrast": pairs of games are searched, which takes a minute."""
+        return open_editor(self.model, self.probes, contrast=True, cache=self.cache, progress=True)
+
     def move_probabilities(self, rows: list[int]) -> torch.Tensor:
         """The model's probabilities [row, ply, token] on some games, by row; pages often draw the same ones."""
         new = [row for row in rows if row not in self._moves]
@@ -122,8 +168,37 @@ class Workbench:
 
         unit = self.unit(name)
         if unit.kind != "neuron":
-            raise InputError(f"{unit} is a head; this version reports on neurons, written like L0N0")
+            raise InputError(
+                f"{unit} is a head: bench.head({str(unit)!r}), or othello-circuits head {unit}, reports on it"
+            )
         return NeuronReport(neuron_record(self, unit, chosen))
+
+    def head(self, name: str | Unit, chosen: str = "asked for by name") -> HeadReport:
+        """The report on one head: shows itself in Jupyter, saves itself as a page.
+
+        Raises:
+            InputError: no such head.
+            PageError: a sampled number of the record differs from what the raw weights and a fresh forward
+                pass give.
+        """
+        from reports.head_build import head_record
+
+        unit = self.unit(name)
+        if unit.kind != "head":
+            raise InputError(
+                f"{unit} is a neuron: bench.neuron({str(unit)!r}), or othello-circuits neuron {unit}, reports on it"
+            )
+        return HeadReport(head_record(self, unit, chosen))
+
+    def edit(
+        self, transcript: str, edits: Sequence[str | tuple[int, str]], method: Method | None = None, **options
+    ) -> EditReport:
+        """Edit squares of the board inside the model; see `reports.edit_page.edit_report`.
+
+        Raises:
+            InputError: an edit, a transcript or a method that is none.
+        """
+        return edit_report(self, transcript, edits, method, **options)
 
     def _key(self) -> str:
         """What the pass depends on, in 16 hex digits."""

@@ -1,11 +1,13 @@
 """Pages in a real browser: wide and narrow, light and dark, by keyboard, offline."""
 
+import dataclasses
 import shutil
 
 import pytest
+from synthetic_head import head_of
 from synthetic_record import record_of, synthetic_index
 
-from reports.site import write_site
+from reports.site import head_entry, write_site
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -16,8 +18,9 @@ pytestmark = pytest.mark.browser
 
 @pytest.fixture(scope="module")
 def site(tmp_path_factory):
-    records = [record_of("match"), record_of("none", "L6N88")]
-    return write_site(tmp_path_factory.mktemp("site"), records, synthetic_index(records)).parent
+    records, heads = [record_of("match"), record_of("none", "L6N88")], [head_of("clear"), head_of("none", "L6H0")]
+    index = dataclasses.replace(synthetic_index(records), heads=tuple(head_entry(r) for r in heads))
+    return write_site(tmp_path_factory.mktemp("site"), records + heads, index).parent
 
 
 @pytest.fixture(scope="module")
@@ -55,7 +58,7 @@ def opened(browser, site):
         page.close()
 
 
-@pytest.mark.parametrize("name", ["L5N12.html", "L6N88.html", "index.html"])
+@pytest.mark.parametrize("name", ["L5N12.html", "L6N88.html", "L5H2.html", "L6H0.html", "index.html"])
 @pytest.mark.parametrize("width", [1280, 390])
 def test_no_sideways_scrolling_and_nothing_asked_for(opened, name, width):
     page = opened(name, width)
@@ -76,6 +79,24 @@ def test_dark_mode_turns_the_page_dark(opened):
     shade = "getComputedStyle(document.body).backgroundColor.match(/\\d+/g).slice(0, 3).reduce((a, b) => +a + +b, 0)"
     assert opened(scheme="light").evaluate(shade) > 700
     assert opened(scheme="dark").evaluate(shade) < 100
+
+
+def test_a_heads_page_draws_every_figure(opened):
+    page = opened("L5H2.html")
+    drawn = page.evaluate(
+        """() => [...document.querySelectorAll('svg.board, svg.chart')].map(s => {
+             const r = s.getBoundingClientRect(); return Math.min(r.width, r.height); })"""
+    )
+    assert len(drawn) > 25 and min(drawn) > 80
+    # A map whose cells had no colour of their own would look like an empty one.
+    fill = "e => getComputedStyle(e).fill"
+    for path in ("attention.by_ply", "attention.displacement"):
+        cell = page.locator(f'[data-map="{path}"] path.p').last
+        assert cell.evaluate(fill) not in ("none", "rgb(0, 0, 0)")
+    assert page.get_by_role("img", name="Attends to").count() == 8
+    page.get_by_role("link", name="All units").click()
+    page.get_by_role("link", name="L6H0", exact=True).click()
+    assert page.title().startswith("L6H0")
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
@@ -153,7 +174,7 @@ def test_links_lead_from_the_index_to_a_neuron_and_on(opened):
     assert page.locator("#without").get_by_role("link", name="L6N88", exact=True).is_visible()
     page.locator("#neighbours").get_by_role("link", name="L6N88", exact=True).click()
     assert page.title().startswith("L6N88")
-    page.get_by_role("link", name="All neurons").click()
+    page.get_by_role("link", name="All units").click()
     assert page.url.endswith("index.html")
 
 
