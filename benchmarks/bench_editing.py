@@ -3,8 +3,8 @@
     python benchmarks/bench_editing.py [--cases 1000] [--repeats 3]
 
 One method (the default) on natural cases at their last ply, everything included: the unedited passes, the edits, the
-scores. The loop runs `--loop` of the same cases one by one, as notebooks do: a whole pass with hooks that write the same
-changes. Both give the same logits; the largest gap is printed. Medians of the repeats.
+scores. The loop runs `--loop` of the same cases one by one, as notebooks do: a whole pass with hooks that write the
+same changes. Both give the same logits; the largest gap is printed. Medians of the repeats.
 """
 
 import argparse

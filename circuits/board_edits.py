@@ -170,6 +170,10 @@ class EditCases:
         The states are -1 where nothing is done: after `ply`; where the square is empty and a disc is flipped or
         erased; where it is occupied and a disc is placed. An edit to what is there already is done at every ply.
         """
+        return self._by_ply
+
+    @cached_property
+    def _by_ply(self) -> tuple[Tensor, Tensor, Tensor]:
         boards = self._history
         before = states(boards, self.square[:, None].expand(-1, N_CTX, -1)).mT
         black = boards.black_to_move[:, None]

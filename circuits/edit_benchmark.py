@@ -174,8 +174,8 @@ class Benchmark:
         lines = []
         for set_ in self.sets:
             lines.append(f"{set_.name}: {set_.cases} cases ({set_.source})")
-            head = ["error (95 %)", "random", "vs original", "F1", "KL", "newly legal", "newly illegal", "setting"]
-            lines.append(f"  {'':16s}" + "".join(f"{h:>{w}s}" for h, w in zip(head, _WIDTHS, strict=True)))
+            head = ["error (95 %)", "random", "vs original", "F1", "KL", "newly legal", "newly illegal", "   setting"]
+            lines.append(f"  {'':24s}" + "".join(f"{h:>{w}s}" for h, w in zip(head, _WIDTHS, strict=True)))
             for row in self.rows:
                 if row.cases != set_.name or row.control:
                     continue
@@ -184,8 +184,8 @@ class Benchmark:
                 random = f"{self.row(set_.name, row.name, True).scores['error'].mean:.2f}" if own else ""
                 e = s["error"]
                 cells = [f"{e.mean:.2f} [{e.low:.2f}, {e.high:.2f}]", random] + [f"{s[n].mean:.3f}" for n in NAMES[1:]]
-                cells.append(row.setting)
-                lines.append(f"  {row.name:16s}" + "".join(f"{c:>{w}s}" for c, w in zip(cells, _WIDTHS, strict=True)))
+                cells.append(f"   {row.setting}")
+                lines.append(f"  {row.name:24s}" + "".join(f"{c:>{w}s}" for c, w in zip(cells, _WIDTHS, strict=True)))
         lines.append(f"the model's own error on the unedited boards: {self.own_error}")
         if self.margin:
             lines.append(f"lowest error: {self.winner}; next {self.runner_up}, worse by {self.margin}")
@@ -201,7 +201,7 @@ class Benchmark:
         return "\n".join(lines)
 
 
-_WIDTHS = (20, 8, 13, 8, 8, 13, 15, 44)
+_WIDTHS = (20, 8, 13, 8, 8, 13, 15, 3)
 
 
 def run(
@@ -271,12 +271,11 @@ def run(
     for set_name, cases in sets.items():
         for kind, edits in (("same", replace(cases, after=cases.before)), ("another", cases)):
             moved[kind].append(_total_variation(editor.run(edits, named[order[0]])))
-        part = cases[:rollouts]
         for label, method, original in (
             (str(named[order[0]]), named[order[0]], False), (NO_EDIT, None, False), ("original boards", None, True),
         ):  # fmt: skip
             if rollouts:
-                r = rollout(editor, part, method, original=original, seed=seed)
+                r = rollout(editor, cases[:rollouts], method, original=original, seed=seed)
                 survived = tuple(r.survived.float().mean(0).tolist())
                 rolled.append(RolloutRow(set_name, label, survived, _interval(r.made.float())))
     return Benchmark(

@@ -25,7 +25,7 @@ write as ever, the others nothing. `circuits.edit_benchmark` says how little the
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -118,6 +118,18 @@ class Edited:
     share: dict[str, Float[Tensor, "case"]]
 
 
+@dataclass(frozen=True, eq=False)
+class Pass:
+    """Some cases and their unedited pass."""
+
+    cases: EditCases
+    last: LastPly | None
+
+
+def _batches(cases: EditCases, size: int) -> list[EditCases]:
+    return [cases[start : start + size] for start in range(0, len(cases), size)]
+
+
 class Editor:
     """A model with what its edits are made of.
 
@@ -155,26 +167,25 @@ class Editor:
         control: bool = False,
         seed: int = 0,
         batch: int = BATCH,
-        passes: Sequence[LastPly] | None = None,
+        passes: "Sequence[Pass] | None" = None,
     ) -> Edited:
         """Run every case with and without its edit.
 
         Args:
             control: changes of the same norms, at the same points and plies, in random directions.
             seed: of those.
-            passes: `passes` of these cases with this batch size, to be shared among methods at the last ply.
+            passes: what `passes` made of these cases, to be shared among methods; its batches are used.
 
         Raises:
             InputError: as `check`.
         """
         self.check(method)
         parts = []
-        for i, start in enumerate(range(0, len(cases), batch)):
-            own = cases[start : start + batch]
-            last = None
-            if method.plies == "last":
-                last = passes[i] if passes is not None else LastPly.of(self.model, own.tokens[:, :59], own.ply)
-            parts.append(self._run(own, method, last, control, seed))
+        for own in _batches(cases, batch) if passes is None else passes:
+            if isinstance(own, EditCases):
+                own = Pass(own, self._last(own) if method.plies == "last" else None)
+            last = own.last if method.plies == "last" else None
+            parts.append(self._run(own.cases, method, last, control, seed))
 
         def joined(name: str) -> dict[str, Tensor]:
             return {hook: torch.cat([getattr(p, name)[hook] for p in parts]) for hook in parts[0].norm}
@@ -182,10 +193,12 @@ class Editor:
         before, after = (torch.cat([getattr(p, name) for p in parts]) for name in ("before", "after"))
         return Edited(cases, method, control, before, after, joined("norm"), joined("share"))
 
-    def passes(self, cases: EditCases, batch: int = BATCH) -> list[LastPly]:
-        """The cases' unedited passes, by batch."""
-        parts = (cases[start : start + batch] for start in range(0, len(cases), batch))
-        return [LastPly.of(self.model, part.tokens[:, :59], part.ply) for part in parts]
+    def passes(self, cases: EditCases, batch: int = BATCH) -> "list[Pass]":
+        """The cases and their unedited passes, by batch."""
+        return [Pass(own, self._last(own)) for own in _batches(cases, batch)]
+
+    def _last(self, cases: EditCases) -> LastPly:
+        return LastPly.of(self.model, cases.tokens[:, :59], cases.ply)
 
     def edits(self, cases: EditCases, method: Method) -> tuple[list[Edit], dict[str, Tensor]]:
         """The hooks that make a method's edits, and where they will leave their changes, by hook.
@@ -238,14 +251,16 @@ class Editor:
         after, _ = logits(edits)
         changes = dict(made)
         if control:
-            after, _ = logits([(hook, _random(changes[hook], cases, hook, seed)) for hook in hooks])
+            after, _ = logits([(hook, random_directions(changes[hook], cases, hook, seed)) for hook in hooks])
         norm = {hook: changes[hook][rows, plies].norm(dim=-1) for hook in hooks}
         share = {hook: norm[hook] / unedited[hook].norm(dim=-1) for hook in hooks}
         return Edited(cases, method, control, before, after, norm, share)
 
 
-def _random(change: Tensor, cases: EditCases, hook: str, seed: int) -> Callable:
-    """An edit of the same norms in a random direction, one a case and hook whatever the batch."""
+def random_directions(
+    change: Float[Tensor, "case n width"], cases: EditCases, hook: str, seed: int = 0
+) -> Callable[[Tensor, object], Tensor]:
+    """The control of an edit: changes of its norms in random directions, one a case and hook whatever the batch."""
     width = change.shape[-1]
     drawn = []
     code = transcript_hash(cases.tokens, seed) + sum(hook.encode())
@@ -267,12 +282,8 @@ def default(model: OthelloModel) -> Method:
     fractions of it, which nothing here has chosen: `circuits.edit_tuning` does.
     """
     n = model.shape.n_layers
-    return Method("class mean", 3.0, tuple(range(n // 4, max(n // 4 + 1, round(3 * n / 4)))))
-
-
-def stronger(method: Method, strengths: Sequence[float]) -> list[Method]:
-    """The same method at other strengths."""
-    return [replace(method, strength=s) for s in strengths]
+    first = round(3 * n / 8)
+    return Method("class mean", 3.0, tuple(range(first, max(first + 1, round(7 * n / 8)))))
 
 
 def _spans(layers: Sequence[int]) -> str:

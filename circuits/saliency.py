@@ -25,7 +25,7 @@ from circuits.bitboards import STEPS, bits_to_bool, flips
 from circuits.board_edits import EditCases, edited_boards
 from circuits.effects import Ratio, ratio_of_sums
 from circuits.errors import InputError
-from circuits.interventions import Editor, Method
+from circuits.interventions import Editor, Method, Pass
 from circuits.last_ply import LastPly
 from circuits.notation import N_SQUARES, SQUARE_TOKEN
 from circuits.othello import Boards, replay
@@ -129,7 +129,7 @@ def _flipped(editor, tokens, ply, boards, position, square, method, control, see
         )
         first = int(p[0])
         run = LastPly.of(editor.model, tokens[first : int(p[-1]) + 1, :59], ply[first : int(p[-1]) + 1])[p - first]
-        edited = editor.run(cases, method, control=control, seed=seed, batch=len(rows), passes=[run])
+        edited = editor.run(cases, method, control=control, seed=seed, passes=[Pass(cases, run)])
         found.append(_relative(edited.after))
         legal.append(bits_to_bool(edited_boards(own, s[:, None], after).legal))
     return torch.cat(found), torch.cat(legal)

@@ -29,7 +29,7 @@ def svg(height: int, words: str, body: Sequence[str], name: str) -> Markup:
     """A drawing that is heard as ``words``."""
     return Markup(
         f'<svg class="chart" viewBox="0 0 {WIDTH} {height}" role="img" aria-label="{escape(words)}"'
-        f' data-chart="{name}">{"".join(body)}</svg>'
+        f' data-chart="{escape(name)}">{"".join(body)}</svg>'
     )
 
 

@@ -16,7 +16,7 @@ nats and the squares read right by less than `MISREAD_AT`, both with the whole i
 """
 
 from reports.cause_records import Effect
-from reports.head_records import Attention, Group, HeadRecord, Moved, PointChange, Separation, Without
+from reports.head_records import Attention, Group, HeadRecord, Link, Moved, PointChange, Separation, Without
 from reports.headline import Headline, listed
 from reports.headline import standing_out as headline_square
 from reports.text import fixed, number, percent
@@ -26,6 +26,8 @@ MISREAD_AT = 0.001
 EVEN, EVEN_SIDE = 0.3, 0.1
 KL_AT = 0.001
 SQUARE_SD = 4.0  # a square stands out so many standard deviations above the mean
+OFFSET_AT = 0.5  # so much of its attention at one distance: that distance is named
+COPY_AT, COPY_OUT = 0.15, 2.5  # it hands colours on: cosine, and against the root mean square between squares
 STANDS_OUT = 2.0  # own squares' mean write against the root mean square elsewhere
 FIXED, FIXED_VARIANCE = 0.05, 0.1  # the ply says all: total variation, or share of variance left, at most
 VARIES, VARIES_VARIANCE = 0.3, 0.4  # the game decides: both at least
@@ -137,6 +139,15 @@ def standing_out(r: HeadRecord) -> list[Moved]:
     return sorted(out, key=lambda m: (m.fact not in ("mine", "empty"), -abs(m.mean) / m.elsewhere))
 
 
+def copies(r: HeadRecord) -> Link | None:
+    """How its weights hand on the colours it reads at a source, square by square, if they do."""
+    for link in r.moves.links:
+        if (link.source, link.target) == ("mine", "mine"):
+            strong = abs(link.mean) >= COPY_AT and abs(link.mean) >= COPY_OUT * link.elsewhere
+            return link if strong else None
+    return None
+
+
 def said(m: Moved) -> str:
     """What it writes in words, by the sign: “mine”."""
     return f"“{SIDES[m.fact][m.mean < 0]}”"
@@ -150,6 +161,11 @@ def _attends(a: Attention) -> str:
         text = f"{start} ({percent(g.attention.mean)} to {g.words}; uniform would be {percent(g.uniform)})"
     else:
         name = {"last": "the move just played", "first": "the first move of the game"}.get(a.kind.name, g.words)
+        best = max(range(len(a.offsets)), key=lambda i: a.by_offset[i])
+        if a.kind.name in ("mine", "theirs") and a.by_offset[best] >= OFFSET_AT:
+            back = a.offsets[best]
+            name = "the position one move back" if back == 1 else f"the position {back} moves back"
+            share = f"{percent(a.by_offset[best])} of its attention; uniform would be {percent(a.offset_uniform[best])}"
         text = f"Attends to {name} ({share})"
     return text + {"ply": ", by ply alone", "game": ", which of them depends on the game", "": ""}[_decided(a)]
 
@@ -163,6 +179,10 @@ def _decided(a: Attention) -> str:
 
 
 def _writes(r: HeadRecord) -> str:
+    if (link := copies(r)) is not None:
+        how = "with mine and theirs exchanged" if link.mean < 0 else "as they are"
+        beside = f"cosine {fixed(link.mean, 2, sign=True)}; between different squares ±{fixed(link.elsewhere, 2)}"
+        return f"hands on the colours it reads there, {how} (weights: {beside})"
     out = standing_out(r)[:2]
     if out:
         return f"writes {listed(tuple(said(m) for m in out))} at the square of the move it attends to"

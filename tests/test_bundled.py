@@ -49,3 +49,26 @@ def test_every_point_of_its_stream_can_be_read(bundled):
 def test_units_in_the_documentation_are_units_of_it(bundled, file):
     named = re.findall(r"\bL\d+[NH]\d+\b", (ROOT / file).read_text(encoding="utf-8"))
     assert named and all(bundled.unit(name) for name in named)
+
+
+def test_the_default_edit_is_followed(bundled):
+    """The error falls to a third, random directions leave it; and it moves little where nothing is to change."""
+    from dataclasses import replace
+
+    import probes
+    from circuits.board_edits import join
+    from circuits.edit_cases import natural, unnatural
+    from circuits.edit_scores import score
+    from circuits.interventions import default
+    from probes.editing import open_editor
+
+    editor = open_editor(bundled, probes.load(bundled))
+    cases = join([natural(60, seed=41, least_changed=1), unnatural(60, seed=41, least_changed=1)])
+    edited = editor.run(cases, default(bundled))
+    control = editor.run(cases, default(bundled), control=True)
+    none, after, random = (float(score(x, cases)["error"].mean()) for x in (edited.before, edited.after, control.after))
+    assert after < none / 3 and random > 0.9 * none
+    same = editor.run(replace(cases, after=cases.before), default(bundled))
+    moved = (same.after.softmax(-1) - same.before.softmax(-1)).abs().sum(-1) / 2
+    # What `benchmarks/EDITING.md` states, with room for other cases.
+    assert float(moved.mean()) < 0.03 and float(moved.max()) < 0.4

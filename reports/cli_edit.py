@@ -1,0 +1,165 @@
+"""``othello-circuits edit``: a board edited inside the model, its legal moves and probabilities before and after."""
+
+import re
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from circuits.errors import InputError
+from reports.cli_options import Act, Cache, Device, Heads, Json, Model, NotationOption, Probe, RandomWeights, Seed, emit
+
+Flip = Annotated[
+    list[str] | None, typer.Option("--flip", metavar="SQUARE", help="Turn the disc there; may be repeated.")
+]
+Erase = Annotated[
+    list[str] | None, typer.Option("--erase", metavar="SQUARE", help="Take the disc away; may be repeated.")
+]
+Place = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--place", metavar="SQUARE=WHOSE", help="Put a disc there, or turn one: D2=mine, theirs, black, white."
+    ),
+]
+MethodOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME",
+        help="negate, absolute, class mean (default), contrast, target vector, mean difference, gradient, head shift.",
+    ),
+]
+Layers = Annotated[
+    str | None,
+    typer.Option(metavar="LAYERS", help="Where it is written, as in 2-5 or 2,4 (default: the method's own)."),
+]
+
+
+def edit(
+    transcript: Annotated[str, typer.Argument(metavar="TRANSCRIPT", help='The game so far, such as "E5 D3 C4".')],
+    flip: Flip = None, erase: Erase = None, place: Place = None,
+    at: Annotated[int | None, typer.Option(metavar="PLY", help="The position edited (default: the last).")] = None,
+    method: MethodOption = None,
+    strength: Annotated[float | None, typer.Option(help="Of the method: see circuits.interventions.")] = None,
+    layers: Layers = None,
+    solve: Annotated[
+        str, typer.Option(metavar="HOW", help='Several squares: joint (default), "in turn", or "hold others".')
+    ] = "joint",
+    plies: Annotated[str, typer.Option(metavar="last|all", help="Write at the last ply, or at every one.")] = "last",
+    saliency: Annotated[
+        list[str] | None,
+        typer.Option(metavar="MOVE", help="Draw this move's saliency map; may be repeated (default: chosen)."),
+    ] = None,
+    model: Model = None, probe: Probe = None, seed: Seed = 0, device: Device = "cpu", cache: Cache = None,
+    out: Annotated[Path | None, typer.Option(help="The page to write, an .html file.")] = None,
+    notation: NotationOption = "ours", random_weights: RandomWeights = False, heads: Heads = None, act: Act = None,
+    as_json: Json = False,
+) -> None:  # fmt: skip
+    """Edit squares of the board inside the model, and show what it plays before and after.
+
+    The stream is changed so that the squares read as asked; the rules say which moves are legal then. Every number
+    stands beside changes of the same size in random directions.
+
+    Example: othello-circuits edit "E5 D3 C4 F5 E2" --flip D3 --out edit.html
+
+    Example: othello-circuits edit "E5 D3 C4 F5 E2" --erase F5 --method gradient --saliency C5 --json
+
+    In Python: reports.open_model().edit("E5 D3 C4 F5 E2", ["flip D3"])
+    """
+    from reports import cli_pairs as c
+
+    if notation not in ("ours", "standard"):
+        raise InputError(f"--notation {notation}: it is ours or standard")
+    asked = _asked(flip, erase, place)
+    chosen = parse_layers(layers)
+    if strength is not None and not 0 <= strength < float("inf"):
+        raise InputError(f"--strength {strength:g}: give a number from 0 on")
+    if out is not None and (str(out) == "." or out.is_dir()):
+        raise InputError(f"--out {out} is a folder: name the page itself, as in {out / 'edit.html'}")
+    from circuits.interventions import METHODS, SOLVES
+    from reports.edit_page import EditReport, cases_of, python_line, saliency_squares
+
+    for flag, given, known in (
+        ("--method", method, (*METHODS, None)), ("--solve", solve, SOLVES), ("--plies", plies, ("last", "all")),
+    ):  # fmt: skip
+        if given not in known:
+            raise InputError(f"{flag} {given}: it is one of {', '.join(str(name) for name in known if name)}")
+    cases = cases_of(transcript, asked, at, notation)
+    moves = saliency_squares(cases, saliency or (), notation)
+    _, probes, editor = open_editing(
+        model, probe, seed, device, cache, random_weights, heads, act, contrast=method == "contrast"
+    )
+
+    from reports.edit_build import edit_record, probe_words
+    from reports.edit_settings import method_of
+
+    how = method_of(editor, method, strength, chosen, solve, plies)
+    record = edit_record(
+        editor, cases, how, moves=moves, notation=notation, seed=seed, probe_source=probe_words(probes),
+        command=c.command(),
+        python=python_line(
+            transcript, asked, at, how, moves, notation,
+            {"model": model, "probe": probe, "seed": seed or None, "heads": heads, "act": act,
+             "device": device if device != "cpu" else None, "random_weights": random_weights or None},
+        ),
+    )  # fmt: skip
+    from reports.edit_words import text, verdict
+
+    report = EditReport(record)
+    lines = [text(record)]
+    if notation == "standard":
+        lines.append("squares are written in our notation: row letter A-H, then column 0-7")
+    result = {"verdict": verdict(record), **record.to_dict()}
+    if out is not None:
+        page = report.save(out)
+        lines.append(f"page: {page}")
+        result = {"page": str(page), **result}
+    emit(result, as_json, "\n".join(lines))
+
+
+def _asked(flip: list[str] | None, erase: list[str] | None, place: list[str] | None) -> list[str]:
+    """The options as edits in words, those that `circuits.board_edits.parse_edit` reads."""
+    found = [f"flip {square}" for square in flip or ()] + [f"erase {square}" for square in erase or ()]
+    for text in place or ():
+        if not re.fullmatch(r"\s*\S+?\s*=\s*(mine|theirs|black|white)\s*", text, re.IGNORECASE):
+            raise InputError(f"--place {text}: write a square and whose disc, as in D2=mine (theirs, black, white)")
+        found.append(text.strip())
+    if not found:
+        raise InputError("no edit: say which squares by --flip F4, --erase F4 or --place F4=mine")
+    return found
+
+
+def parse_layers(text: str | None) -> tuple[int, ...] | None:
+    """Layers such as ``2-5``, ``L2-L5`` or ``2,4``.
+
+    Raises:
+        InputError: anything else.
+    """
+    if text is None:
+        return None
+    found: list[int] = []
+    for part in text.split(","):
+        match = re.fullmatch(r"\s*L?([0-9]{1,3})\s*(?:(?:-|–|\.\.)\s*L?([0-9]{1,3})\s*)?", part)
+        if not match or (match[2] and int(match[2]) < int(match[1])):
+            raise InputError(f"--layers {text}: give layers such as 2-5 or 2,4,6")
+        found += range(int(match[1]), int(match[2] or match[1]) + 1)
+    return tuple(found)
+
+
+def open_editing(
+    model: str | None, probe: str | None, seed: int, device: str, cache: Path | None, random_weights: bool,
+    heads: int | None, act: str | None, contrast: bool = False,
+) -> tuple[Any, Any, Any]:  # fmt: skip
+    """(model, probes, editor), with the means of the stream from the cache or taken now."""
+    import probes as probe_files
+    from circuits import plain
+    from circuits.files import cache_folder
+    from probes.editing import open_editor
+    from reports.workbench import probes_of_random_weights
+
+    folder = cache or cache_folder()
+    opened = plain.load(model, heads=heads, act=act, device=device, random_seed=seed if random_weights else None)
+    if random_weights and probe is None:
+        found = probes_of_random_weights(opened, seed, folder)
+    else:
+        found = probe_files.load(opened, probe)
+    return opened, found, open_editor(opened, found, contrast=contrast, cache=folder, progress=True)

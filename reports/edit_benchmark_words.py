@@ -1,0 +1,186 @@
+"""The edit benchmark in words: what wins, what fails, and what of the numbers says why.
+
+A method *fails* where it leaves more than `FAILS` of the error that there is without any edit, over all cases.
+Sentences on reasons say what was measured; what it suggests is marked as likely.
+"""
+
+from circuits.edit_benchmark import NO_EDIT
+from reports.edit_benchmark_build import RELEASED
+from reports.edit_benchmark_figures import interval, names_of
+from reports.edit_benchmark_records import BenchmarkRecord, Mean
+from reports.edit_words import listed
+from reports.text import fixed, percent
+
+FAILS = 0.5
+#: sets that are made, not read from files
+OWN = ("natural", "unnatural", "two squares")
+#: (study, cases, error without an edit, error with it, how): other models, other cases
+PUBLISHED = (
+    ("Li et al. 2023 (2210.13382)", "natural", 2.68, 0.12, "gradient descent on the stream with a two-layer probe"),
+    ("Li et al. 2023 (2210.13382)", "unnatural", 2.59, 0.06, "gradient descent on the stream with a two-layer probe"),
+    ("Nanda et al. 2023 (2309.00941)", "flips", 2.723, 0.10, "class vector of a linear probe added at several layers"),
+)
+
+
+def overall(b: BenchmarkRecord, name: str, control: bool = False) -> float:
+    """Mean error over the cases of all sets."""
+    total = sum(s.cases for s in b.sets)
+    return sum(s.cases * b.row(s.name, name, control).scores["error"].mean for s in b.sets) / total
+
+
+def headline(b: BenchmarkRecord) -> str:
+    """What the best method does over all cases."""
+    name = b.winner_name
+    none, left, random = overall(b, NO_EDIT), overall(b, name), overall(b, name, True)
+    if left <= FAILS * none and left < random:
+        verdict = f"Written by {b.winner}, the edited board is what the model plays by"
+    else:
+        verdict = f"No method makes the model play by the edited board; the best is {b.winner}"
+    return (
+        f"{verdict}: mean error {fixed(none)} → {fixed(left)} (random directions {fixed(random)}; on unedited boards "
+        f"the model itself has {fixed(b.own_error.mean)})."
+    )
+
+
+def on(cases: str) -> str:
+    """ "on natural cases"."""
+    if cases == "two squares":
+        return "with two squares edited"
+    return f"on {cases} cases" if cases in OWN else f"on {cases}"
+
+
+def sure(m: Mean) -> bool:
+    """Whether an interval leaves out zero."""
+    return m.low is not None and m.high is not None and not m.low <= 0 <= m.high
+
+
+def margin(b: BenchmarkRecord) -> str:
+    """How sure the choice of the best is."""
+    if b.margin is None:
+        return "Only one method was measured, so nothing says that it is the best."
+    more = "the interval over cases leaves out zero" if sure(b.margin) else "the interval holds zero: a tie"
+    return f"Next comes {b.runner_up}, worse by {interval(b.margin)} case by case; {more}."
+
+
+def findings(b: BenchmarkRecord) -> list[tuple[str, str]]:
+    """(What, in words) for the section on what fails and why."""
+    none = overall(b, NO_EDIT)
+    names = names_of(b, b.sets[0].name)
+    found = [("The best", margin(b))]
+    failing = [n for n in names if overall(b, n) > FAILS * none]
+    beaten = [n for n in names if overall(b, n) >= overall(b, n, True)]
+    words = "; ".join(f"{n} {fixed(overall(b, n))}" for n in failing)
+    found.append(
+        (
+            "What fails",
+            (
+                f"More than half of the error without an edit ({fixed(none)}) is left by {words}."
+                if failing
+                else f"Every method leaves less than half of the error without an edit ({fixed(none)})."
+            )
+            + (
+                f" No better than random directions: {listed(beaten)}."
+                if beaten
+                else " All do better on average than random directions of the same size."
+            ),
+        )
+    )
+    found.append(("Where it is written", _layers(b, none)))
+    found.append(("How strongly", _scales(b)))
+    if variants := _variants(b):
+        found.append(("How it is made", variants))
+    if many := _changed(b):
+        found.append(("How much changes", many))
+    found.append(
+        (
+            "Where nothing should happen",
+            f"An edit of {b.winner_name} to what a square is already moves the move probabilities by "
+            f"{interval(b.to_the_same, 3)} (total variation; at most {fixed(b.to_the_same_largest)}), its real edits "
+            f"by {interval(b.to_another, 3)}.",
+        )
+    )
+    kinds = {s.name: b.row(s.name, b.winner_name).scores["error"] for s in b.sets}
+    if "natural" in kinds and "unnatural" in kinds:
+        n, u = kinds["natural"], kinds["unnatural"]
+        apart = None not in (n.low, n.high, u.low, u.high) and (n.high < u.low or u.high < n.low)
+        found.append(
+            (
+                "Boards that no game reaches",
+                f"{b.winner_name} leaves {interval(u)} on unnatural boards and {interval(n)} on natural ones: "
+                + ("they differ." if apart else "the intervals overlap, so what was never seen is no harder for sure."),
+            )
+        )
+    return [(name, text[0].upper() + text[1:]) for name, text in found]
+
+
+def _layers(b: BenchmarkRecord, none: float) -> str:
+    name = b.winner_name
+    values = b.layers[name]
+    best = min(range(len(values)), key=lambda i: values[i])
+    text = f"At one layer alone {name} does best after L{best} ({fixed(values[best])})"
+    all_ = overall(b, name)
+    text += f"; its chosen setting, {b.winner}, leaves {fixed(all_)}." if b.winner.find(" L") >= 0 else "."
+    last = len(values) - 1
+    if values[0] > FAILS * none:
+        text += (
+            f" After L0 alone it leaves {fixed(values[0])}: likely the layers that follow still compute the board "
+            "from the moves and undo it."
+        )
+    if values[last] > FAILS * none:
+        text += f" After L{last} alone it leaves {fixed(values[last])}: no layer is left that could read the square."
+    return text
+
+
+def _scales(b: BenchmarkRecord) -> str:
+    by_scale = [min(row[j] for row in b.scales) for j in range(len(b.scale_values))]
+    best = min(range(len(by_scale)), key=lambda j: by_scale[j])
+    text = f"Negation at the best single layer leaves {fixed(by_scale[best])} at scale {b.scale_values[best]:g}"
+    if 1.0 in b.scale_values and b.scale_values[best] != 1.0:
+        text += f" and {fixed(by_scale[b.scale_values.index(1.0)])} at scale 1, the mirror image"
+    last = len(by_scale) - 1
+    if best != last:
+        text += f"; at scale {b.scale_values[last]:g} {fixed(by_scale[last])}"
+    return text + "."
+
+
+def _variants(b: BenchmarkRecord) -> str:
+    parts = []
+    tuned = {t.name for t in b.tuned}
+    for name in names_of(b, b.sets[0].name):
+        if name not in tuned:
+            share = max(b.row(s.name, name).share for s in b.sets)
+            size = f" (its published strength is {percent(share)} of this model’s stream)" if name == RELEASED else ""
+            parts.append(f"{name} {fixed(overall(b, name))}{size}")
+    if not parts:
+        return ""
+    best = fixed(overall(b, b.winner_name))
+    return f"Over all cases the winner leaves {best}; untuned variants beside it: {'; '.join(parts)}."
+
+
+def _changed(b: BenchmarkRecord) -> str:
+    name, first = b.winner_name, b.sets[0].name
+    known = [(i, v) for i, v in zip(b.bins, b.row(first, name).by_changed, strict=True) if v is not None]
+    none = dict(zip(b.bins, b.row(first, NO_EDIT).by_changed, strict=True))
+    known = [(i, v) for i, v in known if i]
+    if len(known) < 2:
+        return ""
+    (low, a), (high, z) = known[0], known[-1]
+    plus = "or more " if high == b.bins[-1] else ""
+    return (
+        f"{on(first).capitalize()}, where {low} move{'s' if low != 1 else ''} changes, {name} leaves {fixed(a)} of "
+        f"{fixed(none[low])}; where {high} {plus}do, {fixed(z)} of {fixed(none[high])}."
+    )
+
+
+def saliency_words(b: BenchmarkRecord) -> str:
+    """How well the maps find the squares that decide by the rules."""
+    s = b.saliency
+    if s is None:
+        return ""
+    return (
+        f"Of the squares that a map calls decisive (the move’s logit falls by more than {fixed(s.threshold)}) "
+        f"{percent(s.precision.mean)} are so by the rules, and {percent(s.recall.mean)} of those that are so are "
+        f"found; random directions: {percent(s.control_precision)} and {percent(s.control_recall)}. "
+        f"{percent(s.base_rate)} of all discs are decisive, which is the precision of any map that ignores the board. "
+        f"{percent(s.lines_precision)} of the squares found lie on a line of the move."
+    )
