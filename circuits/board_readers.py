@@ -49,7 +49,7 @@ class BoardReader:
 
     def __call__(self, x: Float[Tensor, "*batch d_model"]) -> Float[Tensor, "*batch 64 3"]:
         """Class logits; differentiable in x."""
-        return (x @ self.weight.flatten(1)).unflatten(-1, (N_SQUARES, 3)) + self.bias
+        return (x @ self.weight.flatten(1).to(x)).unflatten(-1, (N_SQUARES, 3)) + self.bias.to(x)
 
     def read(self, x: Float[Tensor, "*batch d_model"]) -> Int[Tensor, "*batch 64"]:
         """The most probable class of every square."""

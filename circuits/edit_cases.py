@@ -44,6 +44,8 @@ __all__ = ["MOST_TRIED", "UNNATURAL", "load", "natural", "proven", "published", 
 UNNATURAL = ("flip", "erase", "place")
 #: positions tried at a ply before it is given up
 MOST_TRIED = 20_000
+#: of `least_changed`
+MOST_CHANGED = 20
 #: games dealt out at once: sixteen for every case that is wanted, within these
 _FEWEST, _ROUND = 512, 2048
 #: the first of the seeds of games, behind `HELD_OUT_SEED`: far from those that pairs and pages use
@@ -67,7 +69,7 @@ def natural(
     Raises:
         InputError: no cases or no squares asked for, a seed or band out of range, or too few such boards found.
     """
-    _check(n, seed, squares)
+    _check(n, seed, squares, least_changed)
 
     def ask(positions: Positions, key: Tensor) -> _Found:
         return _natural(positions, key, squares, least_changed)
@@ -86,7 +88,7 @@ def unnatural(
     Raises:
         InputError: as `natural`; or another edit than these three.
     """
-    _check(n, seed, squares)
+    _check(n, seed, squares, least_changed)
     if not whats or not set(whats) <= set(UNNATURAL) or len(set(whats)) < len(whats):
         raise InputError(f"{list(whats)} are no unnatural edits: some of {', '.join(UNNATURAL)}, each once")
 
@@ -263,7 +265,9 @@ def _shuffled(cases: EditCases, seed: int) -> EditCases:
     return cases[mix64(torch.arange(1, len(cases) + 1) * signed64(GOLDEN) + seed).argsort()]
 
 
-def _check(n: int, seed: int, squares: int) -> None:
+def _check(n: int, seed: int, squares: int, least_changed: int) -> None:
+    if not 0 <= least_changed <= MOST_CHANGED:
+        raise InputError(f"at least {least_changed} moves changed: give 0..{MOST_CHANGED}, positions have few more")
     if n < 1:
         raise InputError(f"{n} cases were asked for: at least one is needed")
     if not 0 <= seed < _MOST_SEEDS:

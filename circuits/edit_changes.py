@@ -22,8 +22,9 @@ from circuits.stream_means import StreamMeans
 if TYPE_CHECKING:
     from circuits.interventions import Method
 
-#: of Adam, in gradient descent
-BETAS, EPS = (0.9, 0.999), 1e-8
+#: of Adam, in gradient descent. With its usual epsilon of 1e-8 it makes whole steps of slopes next to nothing, where a
+#: layer before has done the edit already, and rounding decides their direction.
+BETAS, EPS = (0.9, 0.999), 1e-3
 Change = Callable[[Float[Tensor, "case n d"]], Float[Tensor, "case n d"]]
 
 
@@ -269,7 +270,9 @@ def _gradient(method, layer, hook, readers, ground, here) -> Change:
     edited = wanted >= 0
     active = here.on.any(-1, keepdim=True)
 
-    def change(x: Tensor) -> Tensor:
+    def change(stream: Tensor) -> Tensor:
+        # In float32 the squares that are to stay would have slopes of rounding alone, different in every batch.
+        x = stream.double() if isinstance(reader, BoardReader) else stream
         with torch.no_grad():
             as_read = reader(x).softmax(-1)
         target = torch.where(edited[..., None], one_hot(wanted.clamp_min(0), 3).to(x), as_read)
@@ -284,7 +287,7 @@ def _gradient(method, layer, hook, readers, ground, here) -> Change:
             second = BETAS[1] * second + (1 - BETAS[1]) * slope**2
             unbiased = first / (1 - BETAS[0] ** step), second / (1 - BETAS[1] ** step)
             moving = moving - method.strength * unbiased[0] / (unbiased[1].sqrt() + EPS)
-        return torch.where(active, moving - x, 0.0)
+        return torch.where(active, moving - x, 0.0).to(stream)
 
     return change
 

@@ -43,6 +43,8 @@ from circuits.plain import of
 
 METHODS = tuple(edit_changes.CHANGES)
 SOLVES = ("joint", "in turn", "hold others")
+#: a strength beyond which float32 holds no stream
+STRONGEST = 1e6
 #: cases run at once
 BATCH = 100
 
@@ -79,10 +81,12 @@ class Method:
         ):  # fmt: skip
             if given not in known:
                 raise InputError(f"{given!r} is no {what} of an edit: {', '.join(known)}")
-        if not self.strength >= 0 or self.strength == float("inf"):
-            raise InputError(f"strength {self.strength}: give a number from 0 on")
+        if not isinstance(self.strength, int | float) or not 0 <= self.strength <= STRONGEST:
+            raise InputError(f"strength {self.strength}: give a number from 0 to {STRONGEST:g}")
         if self.heads < 1 or self.steps < 1:
             raise InputError(f"{self.heads} heads and {self.steps} steps: give at least 1")
+        if not isinstance(self.layers, Sequence) or not all(isinstance(layer, int) for layer in self.layers):
+            raise InputError(f"layers {self.layers!r}: give their numbers, such as (3, 4)")
         object.__setattr__(self, "layers", tuple(self.layers))
 
     def __str__(self) -> str:
@@ -149,6 +153,8 @@ class Editor:
         Raises:
             InputError: no layers, one that the model has not; no reader at a point; no means, or no contrast pairs.
         """
+        if not isinstance(method, Method):
+            raise InputError(f"{method!r} is no way of editing: give a Method, such as interventions.default(model)")
         n = self.model.shape.n_layers
         if not method.layers:
             raise InputError(f"{method.name}: give at least one layer of 0..{n - 1}")
@@ -180,6 +186,8 @@ class Editor:
             InputError: as `check`.
         """
         self.check(method)
+        if not isinstance(cases, EditCases):
+            raise InputError(f"{type(cases).__name__} is no set of edits: circuits.edit_cases makes them")
         parts = []
         for own in _batches(cases, batch) if passes is None else passes:
             if isinstance(own, EditCases):

@@ -7,7 +7,8 @@ A head's output z gets, at every ply of a held-out game up to the one that is re
     zero              0
     resample          the output of one training game (for each game) at the same ply
     random direction  control for ``mean``: the same change of what it writes, (mean - z) W_O, turned by a random
-                      rotation of the stream, so that as much is changed, in no direction of the head's
+                      rotation of the stream (another one for every few games), so that as much is changed, in no
+                      direction of the head's
 
 and everything behind it, LayerNorms included, is recomputed. Every change is a difference to the whole model on the
 same positions. The board is read with the model's own probes at the head's resid_mid (what its loss does at once) and
@@ -41,7 +42,7 @@ from probes.sets import ProbeSet
 from probes.training import one_thread_each
 
 #: the ways of replacing a head, and how many held-out games each is measured on
-GAMES = {"mean": 60, "frozen pattern": 40, "zero": 24, "resample": 24, "random direction": 24}
+GAMES = {"mean": 60, "frozen pattern": 40, "zero": 24, "resample": 24, "random direction": 60}
 PLAY = ("illegal_top1", "illegal_mass", "kl_to_uniform_legal", "top_n_error")
 CLASSES = ("empty", "theirs", "mine", "all")
 #: games run at once
@@ -119,8 +120,10 @@ def ablate_heads(
     donors = _donors(boards.valid, train, band.stop, seed)
     tally = {name: _Sums(s.n_layers, s.n_heads, n) for name, n in counts.items()}
     base = _Sums(2 * s.n_layers, 1, most)
-    rotations = [_rotation(s.d_model, seed + layer) for layer in range(s.n_layers)]
     for rows in (slice(i, min(i + CHUNK, most)) for i in range(0, most, CHUNK)):
+        # New ones for every few games, so that the control is no single rotation's.
+        first = (seed * N_CTX + rows.start) * s.n_layers
+        turns = [_rotation(s.d_model, first + layer) for layer in range(s.n_layers)]
         run = record(model, held_out.inputs[rows, : band.stop])
         other = record(model, train[donors[rows]].inputs[:, : band.stop]) if "resample" in counts else None
         chunk = _Chunk(
@@ -132,9 +135,9 @@ def ablate_heads(
         whole = _logits(model, run.pre[-1], chunk)
         base.play[0, 0, :, rows], _ = _play(whole, whole, chunk)
 
-        def one(job: tuple[str, int, int], rows=rows, run=run, other=other, chunk=chunk, whole=whole) -> None:
+        def one(job: tuple[str, int, int], rows=rows, run=run, other=other, chunk=chunk, whole=whole, turns=turns):
             name, layer, head = job
-            changed = _changed(name, model, means, layer, head, run, other, rotations[layer])
+            changed = _changed(name, model, means, layer, head, run, other, turns[layer])
             sums = tally[name]
             here = slice(rows.start, min(rows.stop, counts[name]))
             kept = slice(0, here.stop - here.start)
@@ -210,10 +213,14 @@ def _changed(name, model: PlainModel, means: HeadMeans, layer: int, head: int, r
 def _rotation(d_model: int, seed: int) -> Float[Tensor, "d_model d_model"]:
     """A random rotation of the stream, which has no mean over d_model: norms of what is written stay the same."""
     generator = torch.Generator().manual_seed(seed)
-    centred = torch.eye(d_model, dtype=torch.float64) - 1 / d_model
-    basis = torch.linalg.svd(centred)[0][:, : d_model - 1]
-    turn = torch.linalg.qr(torch.randn(d_model - 1, d_model - 1, generator=generator, dtype=torch.float64))[0]
-    return (basis @ turn @ basis.T).float()
+    n = d_model
+    # Helmert's basis of the vectors without a mean: row k has k equal entries, then minus their sum.
+    k = torch.arange(1, n, dtype=torch.float64)
+    basis = (torch.arange(n) < k[:, None]).double() / (k * (k + 1)).sqrt()[:, None]
+    basis[torch.arange(n - 1), torch.arange(1, n)] = -(k / (k + 1)).sqrt()
+    turn, r = torch.linalg.qr(torch.randn(n - 1, n - 1, generator=generator, dtype=torch.float64))
+    turn = turn * r.diagonal().sign()  # the one decomposition whatever the library's signs
+    return (basis.T @ turn @ basis).float()
 
 
 def _donors(valid: Bool[Tensor, "game ply"], train: Games, stop: int, seed: int) -> Int[Tensor, "game"]:

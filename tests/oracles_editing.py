@@ -101,10 +101,10 @@ def shift(square, b, a, hook, ground, method):
     return found.reshape(-1)
 
 
-def gradient_steps(reader, x, target, steps: int, rate: float) -> torch.Tensor:
+def gradient_steps(reader, x, target, steps: int, rate: float, eps: float) -> torch.Tensor:
     """Adam down the cross-entropy to target probabilities [square, class], by torch's own Adam."""
     moving = x.clone().requires_grad_()
-    optimiser = torch.optim.Adam([moving], lr=rate)
+    optimiser = torch.optim.Adam([moving], lr=rate, eps=eps)
     for _ in range(steps):
         optimiser.zero_grad()
         with torch.enable_grad():

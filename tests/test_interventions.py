@@ -12,7 +12,7 @@ from circuits.board_edits import EditCases
 from circuits.contrasts import contrasts
 from circuits.counterfactuals import counterfactuals
 from circuits.edit_cases import natural, unnatural
-from circuits.edit_changes import Ground
+from circuits.edit_changes import EPS, Ground
 from circuits.edit_scores import NAMES, ideal, score
 from circuits.errors import InputError
 from circuits.games import generate
@@ -73,7 +73,7 @@ def test_gradient_descent_is_adam(editor, cases):
     for row, (squares, after) in enumerate(zip(cases.square.tolist(), cases.after.tolist(), strict=True)):
         for square, state in zip(squares, after, strict=True):
             target[row, square] = torch.eye(3)[state]
-    slow = gradient_steps(reader, x, target, 5, how.strength)
+    slow = gradient_steps(reader, x, target, 5, how.strength, EPS)
     torch.testing.assert_close(x + made["blocks.1.hook_resid_post"][:, 0], slow, atol=1e-4, rtol=1e-4)
 
 
@@ -244,3 +244,14 @@ def test_missing_ground_is_named(editor, cases):
 
 def test_the_default_fits_any_depth(tiny):
     assert default(tiny).layers and max(default(tiny).layers) < 3
+
+
+def test_misuse_gets_one_line(editor, cases):
+    with pytest.raises(InputError, match=r"strength 1e\+30: give a number from 0 to 1e\+06"):
+        Method("class mean", 1e30, (1,))
+    with pytest.raises(InputError, match="strength nan"):
+        Method("class mean", float("nan"), (1,))
+    with pytest.raises(InputError, match="at least 21 moves changed"):
+        natural(2, least_changed=21)
+    strong = editor.run(cases, Method("class mean", 1e6, (1,)))
+    assert torch.isfinite(strong.after).all()
