@@ -135,6 +135,10 @@ class EditCases:
         words = {name: tuple(getattr(self, name)[i] for i in rows.tolist()) for name in ("kind", "proof")}
         return replace(self, **tensors, **words)
 
+    def batches(self, size: int) -> "list[EditCases]":
+        """The cases in order, ``size`` at a time; the last batch may be smaller."""
+        return [self[start : start + size] for start in range(0, len(self), size)]
+
     @cached_property
     def boards(self) -> Boards:
         """The positions before the edit, [case]."""

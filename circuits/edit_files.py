@@ -65,19 +65,14 @@ def load(path: str | os.PathLike) -> EditCases:
     if not isinstance(data, dict) or data.get("format") != _FORMAT or not isinstance(data.get("cases"), list):
         raise InputError(f"{path}: no file of edit cases: a list of published cases, or a file that `save` wrote")
     rows = data["cases"]
+    if not rows:
+        raise InputError(f"{path}: no cases: at least one is needed, each {_OURS}")
     for i, row in enumerate(rows):
-        if not (
-            isinstance(row, dict)
-            and _squares(row.get("history"), 1, N_CTX)
-            and _squares(row.get("squares"), 1, 64)
-            and len(set(row["squares"])) == len(row["squares"])
-            and isinstance(row.get("after"), list)
-            and len(row["after"]) == len(row["squares"])
-            and all(state in STATES for state in row["after"])
-            and row.get("kind") in KINDS
-            and isinstance(row.get("proof"), str)
-        ):
-            raise InputError(f"{path}: case {i} has another layout: expected {_OURS}")
+        _check(path, i, row, _FIELDS, _OURS)
+        if len(row["after"]) != len(row["squares"]):
+            raise InputError(
+                f'{path}: case {i}: "after" has {len(row["after"])} states for {len(row["squares"])} squares: one each'
+            )
         for s, state in zip(row["squares"], row["after"], strict=True):
             if state == "empty" and s in CENTRE:
                 raise InputError(f"{path}: case {i}: {LABELS[s]} is a centre square, which is never empty")
@@ -147,13 +142,7 @@ def _reached(cases: EditCases) -> Bool[Tensor, "case"]:
 
 def _published(path: str | os.PathLike, data: list) -> EditCases:
     for i, case in enumerate(data):
-        if not (
-            isinstance(case, dict)
-            and _squares(case.get("history"), 1, N_MOVES)
-            and _squares([case.get("square")], 1, 1)
-            and case.get("original_color") in _COLOURS
-        ):
-            raise InputError(f"{path}: case {i} has another layout: expected {_PUBLISHED}")
+        _check(path, i, case, _PUBLISHED_FIELDS, _PUBLISHED)
     if not data:
         raise InputError(f"{path}: no cases: at least one is needed, each {_PUBLISHED}")
     tokens = _tokens(path, [case["history"] for case in data])
@@ -217,3 +206,30 @@ def _tokens(path: str | os.PathLike, histories: Sequence[list[int]]) -> Tensor:
 
 def _first(which: Bool[Tensor, "case"]) -> int:
     return int(which.nonzero()[0])
+
+
+def _check(path: str | os.PathLike, i: int, case, fields: dict, layout: str) -> None:
+    """Refuse a case that lacks a field, or has something else in it."""
+    if not isinstance(case, dict) or (lacking := [name for name in fields if name not in case]):
+        what = "" if not isinstance(case, dict) else f" (no {lacking[0]!r})"
+        raise InputError(f"{path}: case {i} has another layout{what}: expected {layout}")
+    for name, (sound, wanted) in fields.items():
+        if not sound(case[name]):
+            given = json.dumps(case[name])
+            given = given if len(given) <= 60 else given[:60] + "…"
+            raise InputError(f'{path}: case {i}: "{name}" is {given}: expected {wanted}')
+
+
+#: by field of a case: what it may be, and that in words
+_FIELDS = {
+    "history": (lambda v: _squares(v, 1, N_CTX), f"a list of 1..{N_CTX} squares, each 0..63"),
+    "squares": (lambda v: _squares(v, 1, 64) and len(set(v)) == len(v), "a list of squares, each 0..63 and once"),
+    "after": (lambda v: isinstance(v, list) and all(s in STATES for s in v), f"a list of {', '.join(STATES)}"),
+    "kind": (lambda v: v in KINDS, f"one of {', '.join(KINDS)}"),
+    "proof": (lambda v: isinstance(v, str), "text"),
+}
+_PUBLISHED_FIELDS = {
+    "history": (lambda v: _squares(v, 1, N_MOVES), f"a list of 1..{N_MOVES} squares, each 0..63"),
+    "square": (lambda v: _squares([v], 1, 1), "a square, 0..63"),
+    "original_color": (lambda v: type(v) is int and v in _COLOURS, "0 (white) or 2 (black)"),
+}

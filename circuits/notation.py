@@ -98,7 +98,7 @@ def token_square(token_index: int) -> int:
 
 
 def parse_transcript(text: str, notation: Notation = "ours") -> list[int]:
-    """Square indices of a transcript such as ``"E5 D3 C4"`` or ``"E5D3C4"``; no legality check.
+    """Square indices of a transcript such as ``"D2 C2 E5"`` or ``"D2C2E5"``; no legality check.
 
     Raises:
         InputError: a piece that is no square, with its ply (from 0).

@@ -35,7 +35,7 @@ Layers = Annotated[
 
 
 def edit(
-    transcript: Annotated[str, typer.Argument(metavar="TRANSCRIPT", help='The game so far, such as "E5 D3 C4".')],
+    transcript: Annotated[str, typer.Argument(metavar="TRANSCRIPT", help='The game so far, such as "D2 C2 E5".')],
     flip: Flip = None, erase: Erase = None, place: Place = None,
     at: Annotated[int | None, typer.Option(metavar="PLY", help="The position edited (default: the last).")] = None,
     method: MethodOption = None,
@@ -50,7 +50,7 @@ def edit(
         typer.Option(metavar="MOVE", help="Draw this move's saliency map; may be repeated (default: chosen)."),
     ] = None,
     model: Model = None, probe: Probe = None, seed: Seed = 0, device: Device = "cpu", cache: Cache = None,
-    out: Annotated[Path | None, typer.Option(help="The page to write, an .html file.")] = None,
+    out: Annotated[Path | None, typer.Option(help="The page to write, an .html file (.html is added).")] = None,
     notation: NotationOption = "ours", random_weights: RandomWeights = False, heads: Heads = None, act: Act = None,
     as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -59,11 +59,11 @@ def edit(
     The stream is changed so that the squares read as asked; the rules say which moves are legal then. Every number
     stands beside changes of the same size in random directions.
 
-    Example: othello-circuits edit "E5 D3 C4 F5 E2" --flip D3 --out edit.html
+    Example: othello-circuits edit "D2 C2 E5 E2 E1 F4 B1 B2" --flip E3 --out edit.html
 
-    Example: othello-circuits edit "E5 D3 C4 F5 E2" --erase F5 --method gradient --saliency C5 --json
+    Example: othello-circuits edit "D2 C2 E5 E2 E1 F4 B1 B2" --erase F4 --method gradient --saliency G4 --json
 
-    In Python: reports.open_model().edit("E5 D3 C4 F5 E2", ["flip D3"])
+    In Python: reports.open_model().edit("D2 C2 E5 E2 E1 F4 B1 B2", ["flip E3"])
     """
     from reports import cli_pairs as c
 
@@ -71,13 +71,14 @@ def edit(
         raise InputError(f"--notation {notation}: it is ours or standard")
     asked = _asked(flip, erase, place)
     chosen = parse_layers(layers)
-    if strength is not None and not 0 <= strength < float("inf"):
-        raise InputError(f"--strength {strength:g}: give a number from 0 on")
-    if out is not None and (str(out) == "." or out.is_dir()):
-        raise InputError(f"--out {out} is a folder: name the page itself, as in {out / 'edit.html'}")
-    from circuits.interventions import METHODS, SOLVES
+    out = None if out is None else page_path(out)
+    from circuits.interventions import METHODS, SOLVES, STRONGEST
     from reports.edit_page import EditReport, cases_of, python_line, saliency_squares
+    from reports.edit_settings import method_of, plain_name
 
+    if strength is not None and not 0 <= strength <= STRONGEST:  # nan is neither
+        raise InputError(f"--strength {strength:g}: give a number from 0 to {STRONGEST:g}")
+    method, solve, plies = (given and plain_name(given) for given in (method, solve, plies))
     for flag, given, known in (
         ("--method", method, (*METHODS, None)), ("--solve", solve, SOLVES), ("--plies", plies, ("last", "all")),
     ):  # fmt: skip
@@ -90,7 +91,6 @@ def edit(
     )
 
     from reports.edit_build import edit_record, probe_words
-    from reports.edit_settings import method_of
 
     how = method_of(editor, method, strength, chosen, solve, plies)
     record = edit_record(
@@ -102,12 +102,12 @@ def edit(
              "device": device if device != "cpu" else None, "random_weights": random_weights or None},
         ),
     )  # fmt: skip
-    from reports.edit_words import text, verdict
+    from reports.edit_text import text
+    from reports.edit_words import verdict
 
     report = EditReport(record)
-    lines = [text(record)]
-    if notation == "standard":
-        lines.append("squares are written in our notation: row letter A-H, then column 0-7")
+    lines = ["Squares below are in our notation: row letter A-H, then column digit 0-7."] * (notation == "standard")
+    lines.append(text(record))
     result = {"verdict": verdict(record), **record.to_dict()}
     if out is not None:
         page = report.save(out)
@@ -118,6 +118,9 @@ def edit(
 
 def _asked(flip: list[str] | None, erase: list[str] | None, place: list[str] | None) -> list[str]:
     """The options as edits in words, those that `circuits.board_edits.parse_edit` reads."""
+    for flag, given, sample in (("--flip", flip, "E3"), ("--erase", erase, "F4"), ("--place", place, "F4=mine")):
+        if not all(text.strip() for text in given or ()):
+            raise InputError(f"{flag} is empty: write it as in {flag} {sample}")
     found = [f"flip {square}" for square in flip or ()] + [f"erase {square}" for square in erase or ()]
     for text in place or ():
         if not re.fullmatch(r"\s*\S+?\s*=\s*(mine|theirs|black|white)\s*", text, re.IGNORECASE):
@@ -125,6 +128,22 @@ def _asked(flip: list[str] | None, erase: list[str] | None, place: list[str] | N
         found.append(text.strip())
     if not found:
         raise InputError("no edit: say which squares by --flip F4, --erase F4 or --place F4=mine")
+    return found
+
+
+def page_path(out: Path) -> Path:
+    """Where the page goes: ``--out`` with .html behind it where it has no suffix.
+
+    Raises:
+        InputError: a folder, or a suffix of something else.
+    """
+    if str(out) == "." or out.is_dir():
+        raise InputError(f"--out {out} is a folder: name the page itself, as in {out / 'edit.html'}")
+    if out.suffix.lower() not in ("", ".html", ".htm"):
+        raise InputError(f"--out {out}: the page is an .html file, as in {out.with_suffix('.html')}")
+    found = out if out.suffix else out.with_name(out.name + ".html")
+    if found.is_dir():
+        raise InputError(f"--out {found} is a folder: give another name")
     return found
 
 

@@ -1,5 +1,6 @@
 """``othello-circuits edit-benchmark``: every way of editing the board, on boards that games reach or cannot."""
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -12,7 +13,8 @@ def edit_benchmark(
     cases: Annotated[int, typer.Option(metavar="N", help="Natural cases, and as many unnatural; 0 for none.")] = 1000,
     tune: Annotated[int, typer.Option(metavar="N", help="Tuning cases of either kind, of other games.")] = 100,
     least_changed: Annotated[
-        int, typer.Option("--least-changed", metavar="N", help="Moves at least that an edit makes legal or illegal.")
+        int,
+        typer.Option("--least-changed", metavar="N", help="Moves at least that an edit makes legal or illegal, 0..20."),
     ] = 1,
     file: Annotated[
         list[str] | None,
@@ -42,8 +44,9 @@ def edit_benchmark(
     """
     from circuits.interventions import METHODS
     from reports import cli_pairs as c
+    from reports import edit_benchmark_words as words
     from reports.cli_edit import open_editing
-    from reports.edit_benchmark_build import Plan, files_of, measure, record
+    from reports.edit_benchmark_build import Plan, files_of, measure, record, stage
     from reports.edit_benchmark_build import text as table
     from reports.edit_benchmark_page import BenchmarkReport
     from reports.edit_build import probe_words
@@ -53,23 +56,26 @@ def edit_benchmark(
     plan = Plan(cases, tune, least_changed, tuple(file or ()), named, rollouts, two_squares, saliency, seed)
     if out is not None:
         check_folder(out)
-    sets = plan.sets()
-    _, probes, editor = open_editing(
-        model, probe, seed, device, cache, random_weights, heads, act, contrast="contrast" in named
+    files = plan.read_files()
+    contrast = "contrast" in plan.methods
+    opened, probes, editor = open_editing(
+        model, probe, seed, device, cache, random_weights, heads, act, contrast=contrast
     )
-    measured = measure(editor, plan, sets, progress=True)
-    opened = ", ".join(
+    print(plan.runs(opened.shape.n_layers, files), file=sys.stderr, flush=True)
+    stage(True, "making cases")
+    measured = measure(editor, plan, plan.sets(files), progress=True)
+    given = ", ".join(
         f"{name}={value!r}"
         for name, value in (("model", model), ("probe", probe), ("heads", heads), ("act", act))
         if value is not None
     )
-    bench = f"open_model({opened}{', ' * bool(opened and random_weights)}{'random_weights=True' * random_weights})"
+    bench = f"open_model({given}{', ' * bool(given and random_weights)}{'random_weights=True' * random_weights})"
     python = (
         "from reports import open_model; from reports.edit_benchmark_build import Plan, measure; "
-        f"measure({bench}.editor{'_with_contrasts' * ('contrast' in named)}, {plan!r})"
+        f"measure({bench}.editor{'_with_contrasts' * contrast}, {plan!r})"
     )
     found = record(measured, editor, probe_words(probes), c.command(), python, seed)
-    lines = [table(measured)]
+    lines = [words.headline(found), table(measured), *words.rolled(found)]
     result = found.to_dict()
     if out is not None:
         from circuits.edit_cases import save

@@ -11,7 +11,7 @@ import typer
 from circuits.errors import InputError
 from reports.cli_options import count_or_file
 
-Clean = Annotated[str | None, typer.Option(metavar="MOVES", help='The clean transcript, such as "E5 D3 C4".')]
+Clean = Annotated[str | None, typer.Option(metavar="MOVES", help='The clean transcript, such as "D2 C2 E5".')]
 Corrupt = Annotated[str | None, typer.Option(metavar="MOVES", help="The corrupt one, of as many moves.")]
 PairsFile = Annotated[
     str | None,

@@ -5,6 +5,7 @@ measured = measure(open_model().editor, plan)
 print(measured.benchmark.table())
 """
 
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -20,17 +21,23 @@ from circuits.errors import InputError
 from circuits.games import MIDDLE_BAND, generate
 from circuits.interventions import METHODS, Editor, Method
 from circuits.lessons import HELD_OUT_SEED
+from circuits.rollout import MOVES
 from circuits.saliency import SaliencyScore, saliency, score_maps
 from reports.edit_benchmark_records import BenchmarkRecord, benchmark_record
 from reports.edit_records import LAYER_NORM
+from reports.edit_settings import plain_name
 from reports.patch_records import origin
 
 #: seeds of cases lie below this
 SEEDS = 1 << 25
 #: by how much the seeds of tuning cases, of those of two squares, and of saliency positions differ
 TUNING_SEED, TWO_SEED, SALIENCY_SEED = 1 << 26, 1 << 27, 1 << 23
+#: legal moves of a position, at most, nearly always
+MOST_CHANGED = 20
 #: the released code of Nanda et al. 2023: the L5 probe's class vector added to the middle of every layer from L2 on
 RELEASED = "released recipe"
+#: settings measured beside the tuned methods, at most; see `variants`
+VARIANTS = 4
 
 
 @dataclass(frozen=True)
@@ -63,12 +70,18 @@ class Plan:
         for name, least in (("cases", 0), ("tune", 1), ("least_changed", 0), ("rollouts", 0), ("two_squares", 0)):
             if getattr(self, name) < least:
                 raise InputError(f"--{name.replace('_', '-')} {getattr(self, name)}: give {least} at least")
+        if self.least_changed > MOST_CHANGED:
+            raise InputError(
+                f"--least-changed {self.least_changed}: give {MOST_CHANGED} at most, about as many legal moves as a "
+                "position has"
+            )
         if self.saliency < 0 or self.saliency == 1:
             raise InputError(f"--saliency {self.saliency}: give 2 positions at least, or 0 for none")
         if not 0 <= self.seed < SEEDS:
             raise InputError(f"--seed {self.seed}: cases have seeds 0..{SEEDS - 1}")
         if not self.methods:
             raise InputError(f"--methods is empty: name some of {', '.join(METHODS)}")
+        object.__setattr__(self, "methods", tuple(plain_name(name) for name in self.methods))
         for name in self.methods:
             if name not in METHODS:
                 raise InputError(f"--methods: {name!r} is no method of an edit: {', '.join(METHODS)}")
@@ -77,14 +90,19 @@ class Plan:
         if not (self.cases or self.two_squares or self.files):
             raise InputError("no cases: give --cases, --two-squares or --file")
 
-    def sets(self) -> dict[str, EditCases]:
-        """The sets of cases by name; files first, which are soon refused."""
+    def read_files(self) -> dict[str, EditCases]:
+        """The sets of cases of the files, by name."""
         files: dict[str, EditCases] = {}
         for path in self.files:
             name = Path(path).stem
             while name in (*files, "natural", "unnatural", "two squares"):
                 name += " (file)"
             files[name] = edit_cases.load(path)
+        return files
+
+    def sets(self, files: dict[str, EditCases] | None = None) -> dict[str, EditCases]:
+        """The sets of cases by name; files first (or as read), which are soon refused."""
+        files = self.read_files() if files is None else files
         found: dict[str, EditCases] = {}
         if self.cases:
             found["natural"] = edit_cases.natural(self.cases, self.seed, least_changed=self.least_changed)
@@ -95,15 +113,36 @@ class Plan:
             )
         return found | files
 
+    def runs(self, n_layers: int, files: dict[str, EditCases]) -> str:
+        """How much there is to do, roughly, in a line: every pass is of one case and one setting."""
+        m, n = len(self.methods), n_layers
+        tuning = m * (6 * n + len(edit_tuning.FRACTIONS) * len(edit_tuning.spans(n))) * 2 * self.tune
+        sizes = [self.cases] * 2 + [self.two_squares] + [len(cases) for cases in files.values()]
+        measuring = (2 * (m + VARIANTS) + n * (m + len(edit_benchmark.SCALES))) * sum(sizes)
+        rolled = sum(3 * MOVES * min(self.rollouts, size) for size in sizes)
+        return (
+            f"roughly {_about(tuning)} passes of tuning, {_about(measuring)} of measuring and {_about(rolled)} of "
+            f"roll-outs, over {sum(sizes):,} cases; {self.saliency:,} positions of saliency maps"
+        )
+
     def tuning_cases(self) -> EditCases:
         """Cases of other games, half natural and half not."""
         seed = self.seed + TUNING_SEED
         return join([make(self.tune, seed, least_changed=1) for make in (edit_cases.natural, edit_cases.unnatural)])
 
 
+def _about(n: int) -> str:
+    """Two digits of a large number: "25,000"."""
+    digits = max(0, len(str(n)) - 2)
+    return f"{round(n, -digits):,}"
+
+
 @dataclass(frozen=True, eq=False)
 class Measured:
-    """What `measure` gives: the benchmark, what tuning tried and on what, the cases, and the saliency maps' score."""
+    """What `measure` gives: the benchmark, what tuning tried and on what, the cases, the saliency maps' score.
+
+    ``rollouts``: cases of a set that were rolled out, at most.
+    """
 
     benchmark: Benchmark
     tuning: Tuning
@@ -111,6 +150,7 @@ class Measured:
     sets: dict[str, EditCases]
     saliency: SaliencyScore | None
     saliency_method: Method
+    rollouts: int = 0
 
 
 def measure(
@@ -122,15 +162,24 @@ def measure(
         InputError: as `Plan.sets`, `edit_tuning.tune` and `edit_benchmark.run`.
     """
     sets = plan.sets() if sets is None else sets
+    stage(progress, "making tuning cases")
     tuning_cases = plan.tuning_cases()
     tuning = edit_tuning.tune(editor, tuning_cases, plan.methods, progress="tuning" if progress else None)
+    stage(progress, "measuring, then playing roll-outs")
     found = edit_benchmark.run(
         editor, sets, tuning, extra=variants(editor, tuning.winner), rollouts=plan.rollouts,
         seed=plan.seed, progress="measuring" if progress else None,
     )  # fmt: skip
     best = next(m for m in (tuning.best(name) for name in tuning.tried) if str(m) == found.winner)
+    stage(progress and bool(plan.saliency), "saliency maps")
     score = _saliency(editor, best, plan) if plan.saliency else None
-    return Measured(found, tuning, tuning_cases.source, sets, score, best)
+    return Measured(found, tuning, tuning_cases.source, sets, score, best, plan.rollouts)
+
+
+def stage(progress: bool, what: str) -> None:
+    """Say on stderr, where it is a terminal, what comes next."""
+    if progress and sys.stderr.isatty():
+        print(f"{what} …", file=sys.stderr, flush=True)
 
 
 def variants(editor: Editor, winner: Method) -> list[tuple[str, Method]]:
@@ -151,7 +200,7 @@ def record(
     """What the page is made of."""
     m = measured
     return benchmark_record(
-        m.benchmark, m.tuning, m.tuning_source, m.saliency, str(m.saliency_method), probe_source,
+        m.benchmark, m.tuning, m.tuning_source, m.saliency, str(m.saliency_method), m.rollouts, probe_source,
         origin(editor.model, seed, command, python, LAYER_NORM),
     )  # fmt: skip
 

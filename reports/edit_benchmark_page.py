@@ -87,7 +87,7 @@ def title(cases: str) -> str:
 
 
 def tiles(b: BenchmarkRecord) -> list[dict[str, Any]]:
-    """The best method on each set, and its roll-outs."""
+    """The method of the lowest error on each set, and its roll-outs."""
     found = []
     for s in b.sets[:3]:
         error = b.row(s.name, b.winner_name).scores["error"]
@@ -116,7 +116,9 @@ def tiles(b: BenchmarkRecord) -> list[dict[str, Any]]:
                 "value": percent(edited.survived[-1]).replace(" ", "\u00a0"),
                 "bar": "",
                 "lines": [
-                    f"no edit {percent(none.survived[-1])}", f"on original boards {percent(original.survived[-1])}"
+                    f"95 % [{w.share_words(edited.last).partition(' [')[2]}, "
+                    f"{count(edited.n)} roll-outs",
+                    f"no edit {percent(none.survived[-1])}, on original boards {percent(original.survived[-1])}",
                 ],
             }
         )  # fmt: skip
@@ -171,8 +173,9 @@ def rollout(b: BenchmarkRecord, cases: str) -> dict[str, Any]:
         "name": cases,
         "svg": f.survival(b, cases),
         "key": [(key_mark(kind), r.name) for r, kind in zip(own, kinds, strict=False)],
-        "head": ("played", *(str(i + 1) for i in range(moves)), "legal moves made [95 %]"),
-        "rows": [(r.name, *(percent(v) for v in r.survived), f.interval(r.made)) for r in own],
+        "head": ("played", *(str(i + 1) for i in range(moves)), "to the end [95 %]", "legal moves made [95 %]"),
+        "rows": [(r.name, *(percent(v) for v in r.survived), w.share_words(r.last), f.interval(r.made)) for r in own],
+        "n": count(own[0].n),
     }
 
 

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from circuits.edit_benchmark import Benchmark, Interval
+from circuits.edit_benchmark import Benchmark, Interval, RolloutRow
 from circuits.edit_tuning import Tuning
 from circuits.saliency import SaliencyScore
 from reports.patch_records import Origin, finite
@@ -52,11 +52,13 @@ class SetRecord(Record):
 
 @dataclass(frozen=True)
 class Survival(Record):
-    """Share of roll-outs still legal after each move."""
+    """Share of roll-outs still legal after each move; ``last`` is the share after the last with its 95 % interval."""
 
     cases: str
     name: str
+    n: int  # one a case
     survived: tuple[float, ...]
+    last: Mean
     made: Mean
 
 
@@ -95,7 +97,7 @@ class TunedRow(Record):
 class BenchmarkRecord(Record):
     """Everything that the page of the benchmark shows."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     version: int
     sets: tuple[SetRecord, ...]
@@ -129,11 +131,12 @@ class BenchmarkRecord(Record):
 
 def benchmark_record(
     b: Benchmark, tuning: Tuning, tuning_source: str, score: SaliencyScore | None, saliency_setting: str,
-    probe_source: str, origin: Origin,
+    rollouts: int, probe_source: str, origin: Origin,
 ) -> BenchmarkRecord:  # fmt: skip
-    """The record of what was measured."""
+    """The record of what was measured; ``rollouts``: cases of a set that were rolled out, at most."""
     from circuits.edit_benchmark import BINS, SCALES
 
+    sizes = {s.name: s.cases for s in b.sets}
     tuned = []
     for name, tried in tuning.tried.items():
         best = min(tried, key=lambda t: (t.error, t.kl))
@@ -151,7 +154,7 @@ def benchmark_record(
             )
             for r in b.rows
         ),
-        rollouts=tuple(Survival(r.cases, r.name, r.survived, Mean.of(r.made)) for r in b.rollouts),
+        rollouts=tuple(_survival(r, min(rollouts, sizes[r.cases])) for r in b.rollouts),
         layers=b.layers,
         scales=b.scales,
         scale_values=SCALES,
@@ -173,6 +176,18 @@ def benchmark_record(
         probe_source=probe_source,
         origin=origin,
     )  # fmt: skip
+
+
+def _survival(r: RolloutRow, n: int) -> Survival:
+    return Survival(r.cases, r.name, n, r.survived, share_of(r.survived[-1], n), Mean.of(r.made))
+
+
+def share_of(share: float, n: int) -> Mean:
+    """A share of ``n`` with its 95 % interval by Wilson's score (which stays within 0..1 where all or none are in)."""
+    z = 1.96
+    centre, spread = share + z * z / (2 * n), z * (share * (1 - share) / n + z * z / (4 * n * n)) ** 0.5
+    low, high = ((centre + side * spread) / (1 + z * z / n) for side in (-1, 1))
+    return Mean(share, min(share, max(0.0, low)), max(share, min(1.0, high)))
 
 
 def _saliency(s: SaliencyScore, setting: str) -> SaliencyFigures:

@@ -9,9 +9,11 @@ from reports.edit_benchmark_build import RELEASED
 from reports.edit_benchmark_figures import interval, names_of
 from reports.edit_benchmark_records import BenchmarkRecord, Mean
 from reports.edit_words import listed
-from reports.text import fixed, percent
+from reports.text import count, fixed, percent
 
 FAILS = 0.5
+#: cases of a set, and tuning cases, below which settings and order are called provisional
+ENOUGH, ENOUGH_TUNING = 100, 50
 #: sets that are made, not read from files
 OWN = ("natural", "unnatural", "two squares")
 #: (study, cases, error without an edit, error with it, how): other models, other cases
@@ -28,18 +30,70 @@ def overall(b: BenchmarkRecord, name: str, control: bool = False) -> float:
     return sum(s.cases * b.row(s.name, name, control).scores["error"].mean for s in b.sets) / total
 
 
+def highest(b: BenchmarkRecord, name: str) -> float | None:
+    """The high end of `overall`'s interval: the sets' high ends, weighted by cases; None where a set has none.
+
+    Wider than that of all cases as one sample, for it lets every set be at its end at once.
+    """
+    ends = [(s.cases, b.row(s.name, name).scores["error"].high) for s in b.sets]
+    if any(high is None for _, high in ends):
+        return None
+    return sum(n * high for n, high in ends) / sum(n for n, _ in ends)
+
+
+def beats_random(b: BenchmarkRecord, name: str) -> bool:
+    """Whether a method's interval over all cases lies below the mean error of its random directions."""
+    high = highest(b, name)
+    return high is not None and high < overall(b, name, True)
+
+
 def headline(b: BenchmarkRecord) -> str:
-    """What the best method does over all cases."""
+    """What the method of the lowest error does over all cases, and how sure that is."""
     name = b.winner_name
     none, left, random = overall(b, NO_EDIT), overall(b, name), overall(b, name, True)
-    if left <= FAILS * none and left < random:
+    if left <= FAILS * none and beats_random(b, name):
         verdict = f"Written by {b.winner}, the edited board is what the model plays by"
     else:
-        verdict = f"No method makes the model play by the edited board; the best is {b.winner}"
-    return (
-        f"{verdict}: mean error {fixed(none)} → {fixed(left)} (random directions {fixed(random)}; on unedited boards "
-        f"the model itself has {fixed(b.own_error.mean)})."
+        verdict = f"No method makes the model play by the edited board; the lowest error is that of {b.winner}"
+    total = sum(s.cases for s in b.sets)
+    words = (
+        f"{verdict}: mean error {fixed(none)} → {fixed(left)} over {count(total)} cases (random directions "
+        f"{fixed(random)}; on unedited boards the model itself has {fixed(b.own_error.mean)}). {standing(b)}"
     )
+    return f"{words} {caution(b)}".rstrip()
+
+
+def standing(b: BenchmarkRecord) -> str:
+    """Whether the method of the lowest error is the best, or tied."""
+    if b.margin is None:
+        return "It is the only method measured."
+    if sure(b.margin):
+        return f"It is the best of {len(b.tuned)} methods measured."
+    return f"It is tied with {b.runner_up}: the interval of their difference holds 0."
+
+
+def caution(b: BenchmarkRecord) -> str:
+    """A plain sentence where cases are too few; "" where they are not."""
+    few = [f"{count(s.cases)} {s.name} case{'s' if s.cases != 1 else ''}" for s in b.sets if s.cases < ENOUGH]
+    few += [f"{count(b.tuning_cases)} tuning cases"] * (b.tuning_cases < ENOUGH_TUNING)
+    return f"With only {listed(few)}, the settings chosen and the order of methods are provisional." if few else ""
+
+
+def rolled(b: BenchmarkRecord) -> list[str]:
+    """How roll-outs end, by set, beside no edit and original boards."""
+    lines = []
+    for s in b.sets:
+        own = [r for r in b.rollouts if r.cases == s.name]
+        if own:
+            shares = "; ".join(f"{r.name} {share_words(r.last)}" for r in own)
+            n = f"{count(own[0].n)} roll-out{'s' if own[0].n != 1 else ''}"
+            lines.append(f"legal to the end of {len(own[0].survived)} moves {on(s.name)}, {n}: {shares}")
+    return lines
+
+
+def share_words(m: Mean) -> str:
+    """``40 % [30 %, 51 %]``."""
+    return f"{percent(m.mean)} [{percent(m.low)}, {percent(m.high)}]"
 
 
 def on(cases: str) -> str:
@@ -55,10 +109,10 @@ def sure(m: Mean) -> bool:
 
 
 def margin(b: BenchmarkRecord) -> str:
-    """How sure the choice of the best is."""
+    """How sure the order of the first two is."""
     if b.margin is None:
-        return "Only one method was measured, so nothing says that it is the best."
-    more = "the interval over cases leaves out zero" if sure(b.margin) else "the interval holds zero: a tie"
+        return "Only one method was measured, so nothing stands beside it."
+    more = "the interval over cases leaves out 0" if sure(b.margin) else "the interval holds 0: a tie"
     return f"Next comes {b.runner_up}, worse by {interval(b.margin)} case by case; {more}."
 
 
@@ -66,9 +120,10 @@ def findings(b: BenchmarkRecord) -> list[tuple[str, str]]:
     """(What, in words) for the section on what fails and why."""
     none = overall(b, NO_EDIT)
     names = names_of(b, b.sets[0].name)
-    found = [("The best", margin(b))]
+    found = [("The lowest error", margin(b))]
     failing = [n for n in names if overall(b, n) > FAILS * none]
-    beaten = [n for n in names if overall(b, n) >= overall(b, n, True)]
+    better = [n for n in names if beats_random(b, n)]
+    beaten = [n for n in names if n not in better]
     words = "; ".join(f"{n} {fixed(overall(b, n))}" for n in failing)
     found.append(
         (
@@ -78,11 +133,7 @@ def findings(b: BenchmarkRecord) -> list[tuple[str, str]]:
                 if failing
                 else f"Every method leaves less than half of the error without an edit ({fixed(none)})."
             )
-            + (
-                f" No better than random directions: {listed(beaten)}."
-                if beaten
-                else " All do better on average than random directions of the same size."
-            ),
+            + (f" {_beside_random(b, better, beaten)}"),
         )
     )
     found.append(("Where it is written", _layers(b, none)))
@@ -111,6 +162,23 @@ def findings(b: BenchmarkRecord) -> list[tuple[str, str]]:
             )
         )
     return [(name, text[0].upper() + text[1:]) for name, text in found]
+
+
+def _beside_random(b: BenchmarkRecord, better: list[str], beaten: list[str]) -> str:
+    """Which methods are shown to do better than random directions of the same size, and which are not."""
+    words = []
+    if better:
+        words.append(
+            f"Better than random directions, their interval’s high end below the random mean: {listed(better)}."
+        )
+    if beaten:
+        parts = []
+        for name in beaten:
+            high = highest(b, name)
+            end = "no interval" if high is None else f"high end {fixed(high)}"
+            parts.append(f"{name} {fixed(overall(b, name))} ({end}; random {fixed(overall(b, name, True))})")
+        words.append(f"Not shown to be better than random directions: {'; '.join(parts)}.")
+    return " ".join(words)
 
 
 def _layers(b: BenchmarkRecord, none: float) -> str:

@@ -15,6 +15,7 @@ from reports.text import number
 STYLE = Markup(
     ".edited { fill: none; stroke: var(--ink); stroke-width: 1.1; stroke-dasharray: 1.8 1.1; }"
     " .only { stroke: var(--ink); stroke-width: 2; stroke-linecap: round; fill: none; }"
+    " .lost { fill: none; stroke: var(--ink); stroke-width: 1.1; stroke-linecap: round; }"
     " .decisive { fill: none; stroke: var(--ink); stroke-width: 1.2; }"
     " .asked { fill: none; stroke: var(--ink); stroke-width: .8; }"
 )
@@ -35,6 +36,12 @@ def outline(squares: Iterable[int], name: str) -> str:
 
 def cross(squares: Iterable[int], name: str) -> str:
     drawn = "".join(f"M{x + 3.4} {y + 3.4}l3.2 3.2m0-3.2l-3.2 3.2" for x, y in map(corner, squares))
+    return f'<path class="{name}" d="{drawn}"/>' if drawn else ""
+
+
+def strike(squares: Iterable[int], name: str) -> str:
+    """A stroke through each square, from corner to corner."""
+    drawn = "".join(f"M{x + 1.6} {y + 8.4}l6.8-6.8" for x, y in map(corner, squares))
     return f'<path class="{name}" d="{drawn}"/>' if drawn else ""
 
 
@@ -59,15 +66,16 @@ def board(r: EditRecord, position: EditPosition, other: EditPosition, title: str
 def probability_board(
     values: Sequence[float | None], scale: float, title: str, path: str, gained: Sequence[str], lost: Sequence[str]
 ) -> Markup:
-    """The model's probability of every move; moves that the edit makes legal or illegal are outlined."""
+    """The model's probability of every move; newly legal moves are outlined, newly illegal struck through."""
     drawn = value_board(tuple(values), scale, title, path, mark=0)
-    marks = outline(squares_of(gained), "decisive") + outline(squares_of(lost), "edited")
+    marks = outline(squares_of(gained), "decisive") + strike(squares_of(lost), "lost")
     return overlaid(drawn, marks)
 
 
 def saliency_board(s: SaliencyRecord, scale: float, index: int) -> Markup:
     """A map: how flipping each disc changes the move's logit; decisive squares outlined, the move crossed."""
-    drawn = value_board(s.effect, scale, f"Saliency of {s.move}", f"saliency.{index}.effect", mark=4)
+    title = f"Saliency of {s.move} on the original board"
+    drawn = value_board(s.effect, scale, title, f"saliency.{index}.effect", mark=4)
     marks = outline(squares_of(s.decisive), "decisive") + cross(squares_of([s.move]), "only")
     return overlaid(drawn, marks)
 

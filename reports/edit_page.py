@@ -3,7 +3,7 @@ probe reads the squares, side effects, and what a move rests on.
 
     from reports import open_model
     m = open_model()
-    m.edit("E5 D3 C4 F5 E2", ["flip D3"])       # drawn in the cell
+    m.edit("D2 C2 E5 E2 E1 F4 B1 B2", ["flip E3"])       # drawn in the cell
 
 Drawn from the record alone, as one offline file without scripts.
 """
@@ -11,17 +11,21 @@ Drawn from the record alone, as one offline file without scripts.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from numbers import Integral
 from pathlib import Path
 from typing import Any
 
+from jaxtyping import UInt8
 from markupsafe import escape
+from torch import Tensor
 
 from circuits.board_edits import EditCases, parse_edit
 from circuits.errors import InputError
 from circuits.files import write_whole
 from circuits.interventions import Editor, Method
-from circuits.notation import Notation, parse_transcript
+from circuits.notation import CENTRE, Notation, OtherNotation, parse_transcript, print_transcript
 from circuits.notation import square as parse_square
+from circuits.othello import illegal_moves
 from reports.edit_build import check_moves, edit_record, probe_words
 from reports.edit_records import EditRecord
 from reports.edit_view import context
@@ -115,12 +119,65 @@ def cases_of(
     Raises:
         InputError: as `parse_edit` and `EditCases.given`.
     """
-    if not parse_transcript(transcript, notation):
-        raise InputError('the transcript is empty: give the game so far, such as "E5 D3 C4"')
+    if not isinstance(transcript, str):
+        raise InputError(f'the transcript is {_brief(transcript)}: give the game so far as text, such as "D2 C2 E5"')
     if isinstance(edits, str):
         raise InputError(f"the edits are a list: [{edits!r}]")
-    asked = [parse_edit(e, notation) if isinstance(e, str) else e for e in edits]
-    return EditCases.given(tokens_of(transcript, notation), asked, ply, allow_noop=allow_noop, notation=notation)
+    if not isinstance(edits, Sequence):
+        raise InputError(f'the edits are {_brief(edits)}: give a list, such as ["flip E3"]')
+    asked = [_edit(e, notation) for e in edits]
+    tokens = _played(transcript, notation)
+    return EditCases.given(tokens, asked, ply, allow_noop=allow_noop, notation=notation)
+
+
+def _edit(given: Any, notation: Notation) -> tuple[int, str]:
+    """One edit of a list, in words or as a pair."""
+    if isinstance(given, str):
+        return parse_edit(given, notation)
+    pair = isinstance(given, tuple | list) and len(given) == 2
+    if not pair or not isinstance(given[0], Integral) or isinstance(given[0], bool) or not isinstance(given[1], str):
+        raise InputError(f'{_brief(given)} is no edit: write "flip E3", "erase F4" or "F4=mine", or (35, "flip")')
+    return int(given[0]), given[1]
+
+
+def _brief(given: Any) -> str:
+    text = " ".join(repr(given).split())
+    return text if len(text) <= 40 else text[:40] + "…"
+
+
+def _played(transcript: str, notation: Notation) -> UInt8[Tensor, "60"]:
+    """A transcript's tokens, each move legal; a refusal says where the other notation would make it a legal game.
+
+    Raises:
+        InputError: no moves, a piece that is no square, an illegal move.
+    """
+    try:
+        return _legal_tokens(transcript, notation)
+    except OtherNotation:  # which names the flag
+        raise
+    except InputError as error:
+        other: Notation = "standard" if notation == "ours" else "ours"
+        try:
+            _legal_tokens(transcript, other)
+        except InputError:
+            raise error from None
+        hint = "give --notation standard" if other == "standard" else "leave out --notation standard"
+        name = "standard" if other == "standard" else "our"
+        raise InputError(f"{error}; in {name} notation it is a legal game: {hint}") from None
+
+
+def _legal_tokens(transcript: str, notation: Notation) -> UInt8[Tensor, "60"]:
+    squares = parse_transcript(transcript, notation)
+    if not squares:
+        raise InputError('the transcript is empty: give the game so far, such as "D2 C2 E5"')
+    for ply, square in enumerate(squares):
+        if square in CENTRE:  # named in the notation given
+            name = print_transcript([square], notation)
+            raise InputError(f"ply {ply}: {name} is a centre square: it is never played")
+    tokens = tokens_of(transcript, notation)
+    for error in illegal_moves(tokens[None]):
+        raise InputError(error.reason(notation))
+    return tokens
 
 
 def saliency_squares(cases: EditCases, moves: Sequence[str], notation: Notation = "ours") -> list[int] | None:
@@ -139,8 +196,6 @@ def python_line(
     moves: Sequence[int] | None, notation: Notation, opened: dict[str, Any], arguments: str = "",
 ) -> str:  # fmt: skip
     """The Python that makes the same report."""
-    from circuits.notation import print_transcript
-
     given = arguments or ", ".join(f"{name}={value!r}" for name, value in opened.items() if value is not None)
     text = f"open_model({given}).edit({transcript!r}, {list(edits)!r}"
     if method is not None:

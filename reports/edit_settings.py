@@ -17,9 +17,14 @@ SETTINGS = {
     "contrast": (0.5, 1 / 2, 5 / 8),
     "target vector": (4.0, 3 / 8, 7 / 8),
     "mean difference": (1.5, 3 / 8, 5 / 8),
-    "gradient": (0.02, 1 / 4, 1.0),
+    "gradient": (0.08, 3 / 8, 7 / 8),
     "head shift": (4.0, 1 / 4, 1.0),
 }
+
+
+def plain_name(text: str) -> str:
+    """A name as it is known: "Class-Mean" is "class mean"."""
+    return " ".join(text.lower().replace("-", " ").replace("_", " ").split())
 
 
 def method_of(
@@ -37,6 +42,7 @@ def method_of(
             that moves no coordinates.
     """
     default = interventions.default(editor.model)
+    name = name and plain_name(name)
     if name is None or name == default.name:
         found = default
     elif name not in METHODS:

@@ -62,7 +62,7 @@ def context(r: EditRecord) -> dict[str, Any]:
             }
             for name in ("before", "after")
         ],
-        "scale": percent(scale),
+        "scale": w.chance(scale),
         "gained": gained,
         "lost": lost,
         "moves": moves_table(r),
@@ -87,7 +87,7 @@ def context(r: EditRecord) -> dict[str, Any]:
         },
         "saliency": [
             {
-                "move": s.move,
+                "title": f"{s.move}, on the original board",
                 "words": w.saliency_words(s),
                 "svg": saliency_board(s, salient, i),
                 "asked": s.asked,
@@ -143,7 +143,10 @@ def tiles(r: EditRecord) -> list[dict[str, Any]]:
                 "exact": exact(f.after),
                 "value": f"{before} → {after}",
                 "bar": "",
-                "lines": [f"random directions {random.partition(' [')[0]}", f"perfect player {perfect}"],
+                "lines": [
+                    f"{name} {value.replace(' ', chr(0xA0))}"
+                    for name, value in (("random directions", random.partition(" [")[0]), ("perfect player", perfect))
+                ],
             }
         )
     return found
@@ -151,9 +154,7 @@ def tiles(r: EditRecord) -> list[dict[str, Any]]:
 
 def short(value: float, unit: str) -> str:
     """A score for a tile, never broken before its unit."""
-    if unit == "%":
-        return f"{100 * value:.{0 if value >= 0.0995 else 1}f}\u00a0%"
-    return w.shown(value, unit) if unit == "moves" else fixed(value, 2)
+    return w.shown(value, unit).replace(" ", "\u00a0")
 
 
 def moves_table(r: EditRecord) -> dict[str, Any]:
@@ -164,20 +165,21 @@ def moves_table(r: EditRecord) -> dict[str, Any]:
     }  # fmt: skip
     head = ("move", "by the rules", "before", "after", "random directions", "perfect player")
     rows = [
-        (m.move, names[m.legal_before, m.legal_after], *_percents(m.before, m.after, m.random, m.perfect))
+        (m.move, names[m.legal_before, m.legal_after], *map(w.chance, (m.before, m.after, m.random, m.perfect)))
         for m in r.moves
     ]
     return {"head": head, "rows": rows}
 
 
-def _percents(*shares: float) -> list[str]:
-    return [percent(share, 1) for share in shares]
-
-
 def figures_table(r: EditRecord) -> dict[str, Any]:
     """Every score."""
-    head = ("score", "before", "after", f"random directions [least, most of {r.seeds}]", "perfect player")
-    return {"head": head, "rows": [(name, *w.figure_cells(r.figures[key], unit)) for key, name, unit in w.FIGURES]}
+    head = ("score", "before", "after", "random directions", "perfect player", f"random, least to most of {r.seeds}")
+    rows = []
+    for key, name, unit in w.FIGURES:
+        before, after, random, perfect = w.figure_cells(r.figures[key], unit)
+        mean, _, spread = random.partition(" [")
+        rows.append((name, before, after, mean, perfect, spread.rstrip("]").replace(", ", " to ")))
+    return {"head": head, "rows": rows}
 
 
 def readings_table(r: EditRecord, square: str) -> dict[str, Any]:
@@ -185,7 +187,7 @@ def readings_table(r: EditRecord, square: str) -> dict[str, Any]:
     head = ("after layer", *(f"{state}, before" for state in STATES), *(f"{state}, after" for state in STATES),
             "log-odds before", "log-odds after")  # fmt: skip
     rows = [
-        (point_name(x.point), *(percent(p, 1) for p in (*x.before, *x.after)), fixed(x.log_odds_before, 2, sign=True),
+        (point_name(x.point), *(w.chance(p) for p in (*x.before, *x.after)), fixed(x.log_odds_before, 2, sign=True),
          fixed(x.log_odds_after, 2, sign=True))
         for x in r.readings[square]
     ]  # fmt: skip

@@ -1,37 +1,40 @@
-"""One edit in words: the verdict with its thresholds, the headline, and what a terminal shows.
+"""One edit in words: the verdict with its thresholds, and the headline.
 
 With N legal moves on the edited board, error = false positives + negatives of the N likeliest moves against them:
 
-    plays by the edited board   error 0, random directions leave more than 0, and the KL to the edited board's legal
-                                moves is less than half of what it was
-    comes part of the way       error at most half of what it was, and below that of random directions
+    plays by the edited board   error 0, which random directions do not reach; newly legal moves get at least half of
+                                what a perfect player gives them, newly illegal ones at most half of what they got
+    comes part of the way       error at most half of what it was, and below that of random directions; newly legal
+                                moves get at least a tenth, or newly illegal ones at most half
     fails                       otherwise
 
-Where the error is 0 without any edit (all that the edit takes away the model held unlikely) the KL decides, by the same
-halves. Where the edit changes no legal move there is nothing to judge by, and the sentence says so.
+Where there are no newly legal (or newly illegal) moves, that condition is not asked. Where the error is 0 without any
+edit (all that the edit takes away the model held unlikely) the KL takes its place: at most half of what it was, and
+below random directions, the error still 0. Where the edit changes no legal move there is nothing to judge by, and the
+sentence says so.
 """
 
 from collections.abc import Sequence
 
-from reports.boards import ROWS
 from reports.charts import point_name
 from reports.edit_records import EditRecord, Figure
 from reports.headline import listed as _listed
 from reports.text import fixed, number, percent
 
-#: "at most half"
-PART = 0.5
+#: "at most half", and "at least a tenth"
+PART, LITTLE = 0.5, 0.1
 WORKS, PARTLY, FAILS, UNDECIDED = "works", "partly", "fails", "no legal move depends on it"
 THRESHOLDS = (
-    "“Makes the model play by the edited board”: error 0, which random directions do not reach, and KL more than "
-    "halved. “Part of the way”: error at most half, and below random directions. Otherwise: fails. (Where the error "
-    "is 0 without an edit, the KL decides, by the same halves.)"
+    "“Makes the model play by the edited board”: error 0, which random directions do not reach, newly legal moves get "
+    "at least half of a perfect player’s probability and newly illegal ones at most half of before. “Part of the "
+    "way”: error at most half and below random directions, newly legal moves at least a tenth or newly illegal ones "
+    "at most half. Otherwise: fails. (Error 0 without an edit: the KL, halved and below random, in its place.)"
 )
 #: scores in the order of the table: name in the record, its name here, its unit
 FIGURES = (
     ("error", "error against the edited board’s legal moves", "moves"),
     ("error original", "error against the original board’s", "moves"),
-    ("KL", "KL from uniform over the edited board’s legal moves", "nats"),
+    ("KL", "KL from uniform over the edited board’s legal moves, nats", "nats"),
     ("F1", "F1 of moves above 1 % against the edited board’s", ""),
     ("newly legal", "probability of moves newly legal", "%"),
     ("newly illegal", "probability of moves newly illegal", "%"),
@@ -48,14 +51,59 @@ def verdict(r: EditRecord) -> str:
     """`WORKS`, `PARTLY`, `FAILS` or `UNDECIDED`."""
     if set(r.before.legal) == set(r.after.legal):
         return UNDECIDED
-    error, kl = r.figures["error"], r.figures["KL"]
-    closer = kl.after < PART * kl.before
-    if error.before == 0:
-        beaten = kl.after < kl.random
-        return WORKS if closer and error.after == 0 and beaten else FAILS
-    if error.after == 0 and error.random > 0 and closer:
+    gain, loss = shares(r)
+    if unlike(r):
+        return FAILS
+    if r.figures["error"].after == 0 and not missing(r):
         return WORKS
-    return PARTLY if error.after <= PART * error.before and error.after < error.random else FAILS
+    return PARTLY if (gain is not None and gain >= LITTLE) or (loss is not None and loss <= PART) else FAILS
+
+
+def shares(r: EditRecord) -> tuple[float | None, float | None]:
+    """What newly legal moves get, of what a perfect player gives them, and newly illegal ones, of what they got.
+
+    None where there are no such moves.
+    """
+    new, gone = gained(r)
+    legal, illegal = r.figures["newly legal"], r.figures["newly illegal"]
+    perfect = sum(m.perfect for m in r.moves if m.move in new)
+    gain = legal.after / perfect if new else None
+    loss = (illegal.after / illegal.before if illegal.before else float(illegal.after > 0)) if gone else None
+    return gain, loss
+
+
+def unlike(r: EditRecord) -> str:
+    """Why the likeliest moves are not nearer to the edited board's, in a few words; "" where they are."""
+    error, kl = r.figures["error"], r.figures["KL"]
+    if error.before == 0:
+        if error.after:
+            return "the edit adds errors"
+        error, name = kl, "KL"
+    else:
+        name = "error"
+    if error.after > PART * error.before:
+        return f"the {name} is not halved"
+    return "" if error.after < error.random else "random directions do as well"
+
+
+def missing(r: EditRecord) -> str:
+    """What newly legal and newly illegal moves lack of what `WORKS` asks, in a few words; "" where nothing."""
+    gain, loss = shares(r)
+    new, gone = gained(r)
+    words = []
+    if gain is not None and gain < PART:
+        perfect = sum(m.perfect for m in r.moves if m.move in new)
+        words.append(
+            f"the new legal move{'s' if len(new) > 1 else ''} still get{'s' if len(new) == 1 else ''} "
+            f"{chance(r.figures['newly legal'].after)} (a perfect player: {chance(perfect)})"
+        )
+    if loss is not None and loss > PART:
+        f = r.figures["newly illegal"]
+        words.append(
+            f"the new illegal move{'s' if len(gone) > 1 else ''} still get{'s' if len(gone) == 1 else ''} "
+            f"{chance(f.after)} (before: {chance(f.before)})"
+        )
+    return " and ".join(words)
 
 
 def acting(r: EditRecord) -> str:
@@ -88,16 +136,19 @@ def headline(r: EditRecord) -> str:
     by_kl = error.before == 0
     if by_kl:
         numbers = (
-            f"KL {number(kl.before, 2)} → {number(kl.after, 2)} nats (random directions {number(kl.random, 2)}); error "
+            f"KL {shown(kl.before, 'nats')} → {shown(kl.after, 'nats')} nats (random directions "
+            f"{shown(kl.random, 'nats')}); error "
             f"0 → {_whole(error.after)}"
         )
     else:
         numbers = f"error {_whole(error.before)} → {_whole(error.after)} (random directions {fixed(error.random, 1)})"
     if found == WORKS:
         return f"{subject} makes the model play by the edited board: {numbers}."
+    why = unlike(r) or missing(r)
+    tail = f"; {why}" if why else ""
     if found == PARTLY:
-        return f"{subject} brings the model part of the way to the edited board: {numbers}."
-    return f"{subject} fails to make the model play by the edited board: {numbers}."
+        return f"{subject} brings the model part of the way to the edited board: {numbers}{tail}."
+    return f"{subject} fails to make the model play by the edited board: {numbers}{tail}."
 
 
 def reading_words(r: EditRecord) -> str:
@@ -194,10 +245,15 @@ def saliency_words(s) -> str:
     return head + tail
 
 
+def chance(p: float) -> str:
+    """A probability, alike wherever it stands: "13.4 %", "< 0.1 %", "0 %"."""
+    return percent(p, 1 if p >= 0.001 else None)
+
+
 def shown(value: float, unit: str) -> str:
-    """A score in its unit."""
+    """A score in its unit, alike wherever it stands."""
     if unit == "%":
-        return percent(value)
+        return chance(value)
     return _whole(value) if unit == "moves" else fixed(value, 3)
 
 
@@ -210,80 +266,3 @@ def figure_cells(f: Figure, unit: str) -> tuple[str, str, str, str]:
     random = fixed(f.random, 1) if unit == "moves" else shown(f.random, unit)
     random += f" [{shown(f.random_low, unit)}, {shown(f.random_high, unit)}]"
     return shown(f.before, unit), shown(f.after, unit), random, "–" if f.perfect is None else shown(f.perfect, unit)
-
-
-# ---- the terminal ------------------------------------------------------------------------------------------------
-
-
-def text(r: EditRecord) -> str:
-    """Everything for a terminal."""
-    other = "white" if r.mover == "black" else "black"
-    lines = [
-        headline(r),
-        f"  {r.origin.model_name}, ply {r.ply}, {r.mover} to move: {done(r)}; {r.method}"
-        f"{' (default)' if r.is_default else ''}; LayerNorm recomputed",
-        "",
-        *_side_by_side(_board_lines(r, r.before, "before"), _board_lines(r, r.after, "after the edit")),
-        f"  ● mine ({r.mover}, who moves next)   ○ theirs ({other})   × legal   [ ] edited",
-        "",
-    ]
-    new, gone = gained(r)
-    lines.append(f"newly legal: {' '.join(new) or 'none'}; newly illegal: {' '.join(gone) or 'none'}")
-    rows = [(m.move, _legality(m), *(percent(v, 1) for v in (m.before, m.after, m.random, m.perfect))) for m in r.moves]
-    lines += _table(("move", "legal", "before", "after", f"random ({r.seeds})", "perfect player"), rows)
-    lines.append("")
-    rows = [(name.replace("’", "'"), *figure_cells(r.figures[key], unit)) for key, name, unit in FIGURES]
-    lines += _table(("", "before", "after", "random [least, most]", "perfect player"), rows)
-    points = [point_name(s.point) for s in r.side_effects]
-    if points:
-        lines += ["", "the probe, after each layer (probability of the state that the edit asks for):"]
-        rows = []
-        for edit in r.edits:
-            state = ("empty", "theirs", "mine").index(edit.after)
-            for when in ("before", "after"):
-                values = [f"{getattr(x, when)[state]:.2f}" for x in r.readings[edit.square]]
-                rows.append((f"{edit.square} {edit.after}, {when}", *values))
-        rows.append(("other squares read differently", *(str(s.changed) for s in r.side_effects)))
-        rows.append(("  the same, random directions", *(fixed(s.random, 1) for s in r.side_effects)))
-        lines += _table(("", *points), rows)
-    size = ", ".join(f"{point_name(w.point) if 'resid' in w.point else 'L' + w.point.split('.')[1]} {percent(w.share)}"
-                     for w in r.written)  # fmt: skip
-    lines.append(f"size of the change, of the {'head outputs' if 'hook_z' in r.written[0].point else 'stream'}: {size}")
-    for s in r.saliency:
-        lines.append(f"saliency of {s.move}: {saliency_words(s)}")
-    return "\n".join(lines)
-
-
-def _legality(m) -> str:
-    return {(True, True): "both", (False, True): "now", (True, False): "before", (False, False): "never"}[
-        m.legal_before, m.legal_after
-    ]
-
-
-def _board_lines(r: EditRecord, position, title: str) -> list[str]:
-    squares = {e.square for e in r.edits}
-    lines = [title, "   " + "  ".join("01234567") + " "]
-    for i, row in enumerate(ROWS):
-        cells = ""
-        for j in range(8):
-            name = f"{row}{j}"
-            mark = "●" if position.board[8 * i + j] == 2 else "○" if position.board[8 * i + j] == 1 else "·"
-            mark = "×" if name in position.legal else mark
-            cells += f"[{mark}]" if name in squares else f" {mark} "
-        lines.append(f"{row} {cells}")
-    return lines
-
-
-def _side_by_side(left: list[str], right: list[str]) -> list[str]:
-    return [f"  {a:<32}{b}".rstrip() for a, b in zip(left, right, strict=True)]
-
-
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
-    widths = [max(len(str(line[i])) for line in (head, *rows)) for i in range(len(head))]
-    return [
-        "  "
-        + "  ".join(
-            f"{cell:<{w}}" if not i else f"{cell:>{w}}" for i, (cell, w) in enumerate(zip(line, widths, strict=True))
-        )
-        for line in (head, *rows)
-    ]

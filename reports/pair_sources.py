@@ -1,7 +1,7 @@
 """Pairs from where users have them: two transcripts, a file, or a question put to games.
 
 A file has one pair a line, ``clean | corrupt`` (empty lines and those that begin with # are skipped), or is JSON: a
-list of ``{"clean": "E5 D3 ...", "corrupt": "E5 D5 ..."}``. Every pair is checked; a refusal names its line.
+list of ``{"clean": "D2 C2 ...", "corrupt": "D2 E2 ..."}``. Every pair is checked; a refusal names its line.
 """
 
 import json
@@ -151,7 +151,7 @@ def _json_entries(text: str, path: Path) -> list[tuple[str, dict[str, str]]]:
     except ValueError as error:
         raise InputError(f"{path} is no JSON: {error}") from None
     if not isinstance(content, list):
-        raise InputError(f'{path}: a list of {{"clean": "E5 D3", "corrupt": "E5 D5"}} is expected')
+        raise InputError(f'{path}: a list of {{"clean": "D2 C2", "corrupt": "D2 E2"}} is expected')
     for i, entry in enumerate(content):
         good = isinstance(entry, dict) and all(isinstance(entry.get(name), str) for name in ("clean", "corrupt"))
         if not good:

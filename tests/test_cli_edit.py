@@ -1,6 +1,8 @@
 """``othello-circuits edit`` and ``edit-benchmark``: numbers are those of the Python named; a refusal is a line."""
 
 import json
+import re
+import shlex
 
 import pytest
 import torch
@@ -107,7 +109,8 @@ def test_standard_notation_is_the_same_edit(run, model):
     other = json.loads(theirs.stdout)
     for name in ("transcript", "edits", "figures", "moves", "readings"):
         assert ours[name] == other[name], name
-    assert "our notation" in run("edit", "F5 F4 E3 F6 C5", "--flip", "E5", "--notation", "standard", *model).stdout
+    text = run("edit", "F5 F4 E3 F6 C5", "--flip", "E5", "--notation", "standard", *model).stdout
+    assert text.startswith("Squares below are in our notation: row letter A-H, then column digit 0-7.\nFlipping E4")
 
 
 def test_an_earlier_ply_is_the_shorter_transcript(run, model):
@@ -138,6 +141,14 @@ def test_an_earlier_ply_is_the_shorter_transcript(run, model):
         ((GAME, "--flip", "E4", "--plies", "some"), "--plies some"),
         ((GAME, "--flip", "E4", "--strength", "-1"), "--strength -1"),
         ((GAME, "--flip", "E4", "--strength", "nan"), "--strength nan"),
+        ((GAME, "--flip", "E4", "--strength", "1e30"), "--strength 1e+30: give a number from 0 to 1e+06"),
+        ((GAME, "--flip", "E4", "--strength", "inf"), "--strength inf"),
+        ((GAME, "--flip", ""), "--flip is empty"),
+        ((GAME, "--erase", " "), "--erase is empty"),
+        ((GAME, "--place", ""), "--place is empty"),
+        ((GAME, "--flip", "E4", "--out", "x.pdf"), "x.html"),
+        (("F5 F4 E3", "--flip", "E5"), "give --notation standard"),
+        (("E5 D5 C4 F5 E2", "--flip", "E4", "--notation", "standard"), "leave out --notation standard"),
         ((GAME, "--flip", "E4", "--layers", "2-"), "--layers 2-"),
         ((GAME, "--flip", "E4", "--layers", "3-1"), "--layers 3-1"),
         ((GAME, "--flip", "E4", "--saliency", "E4"), "E4 is a centre square"),
@@ -171,6 +182,43 @@ def test_an_edit_after_which_nobody_can_move(run):
     assert "neither side can move" in refused(run("edit", "E5", "--flip", "D3"))
 
 
+def test_no_hint_where_the_other_notation_is_no_game_either(run):
+    said = refused(run("edit", "E3 E4", "--flip", "E4"))
+    assert "E3 is a centre square" in said and "notation" not in said
+
+
+def samples(text: str) -> list[str]:
+    """What stands in quotes and consists of moves."""
+    return [t for t in re.findall(r'"([^"]*)"', text) if re.fullmatch(r"[A-H][0-7]( [A-H][0-7])+", t)]
+
+
+def test_every_sample_transcript_is_legal_and_the_examples_run(run, model, tmp_path):
+    from circuits.othello import illegal_moves
+    from reports import cli_edit, cli_pairs, edit_page, pair_sources
+
+    shown = " ".join(re.sub(r"\s+", " ", run(name, "--help").stdout) for name in ("edit", "patch"))
+    written = "".join(open(m.__file__).read() for m in (cli_edit, cli_pairs, edit_page, pair_sources))  # noqa: SIM115
+    found = samples(shown) + samples(written)
+    assert len(found) >= 8
+    for text in found:
+        assert not list(illegal_moves(tokens_of(text)[None])), text
+    examples = re.findall(r"Example: othello-circuits (edit .*?)(?= Example:| In Python:)", shown.split("Usage:")[1])
+    assert len(examples) == 2
+    for example in examples:
+        result = run(*shlex.split(example), *model)
+        assert result.returncode == 0, result.stderr
+    assert (tmp_path / "edit.html").exists()
+    call = re.search(r"In Python: reports.open_model\(\)\.edit\((.*?)\) ", shown)[1]
+    transcript, edits = eval(f"({call})")
+    assert edit_page.cases_of(transcript, edits).square.tolist() == [[35]]
+
+
+def test_names_are_forgiven_their_case_and_hyphens_and_a_page_its_suffix(run, model, tmp_path):
+    result = run("edit", GAME, "--flip", "E4", *model, "--method", "Mean-Difference", "--out", "page", "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["method"].startswith("mean difference") and (tmp_path / "page.html").exists()
+
+
 def test_layers():
     assert parse_layers(None) is None
     assert parse_layers("2-5") == parse_layers("L2–L5") == parse_layers("2, 3,4-5") == (2, 3, 4, 5)
@@ -189,6 +237,8 @@ def test_the_benchmark_writes_its_page_numbers_and_cases(run, model, tmp_path, m
     found = json.loads(result.stdout)
     page = found.pop("page")
     record = BenchmarkRecord.from_dict(found)
+    assert re.search(r"roughly [0-9,]+ passes of tuning, [0-9,]+ of measuring", result.stderr)
+    assert {r.n for r in record.rollouts} == {2}
     names = sorted(p.name for p in (tmp_path / "b").iterdir())
     assert names == [
         "benchmark.html", "benchmark.json", "cases-natural.json", "cases-two-squares.json", "cases-unnatural.json"
@@ -226,6 +276,8 @@ def test_the_benchmark_writes_its_page_numbers_and_cases(run, model, tmp_path, m
         (("--cases", "0", "--two-squares", "0"), "no cases"),
         (("--methods", "negate,magic"), "magic"),
         (("--methods", "negate,negate"), "twice"),
+        (("--methods", "class mean,Class-Mean"), "twice"),
+        (("--least-changed", "21"), "--least-changed 21"),
         (("--methods", ","), METHODS[0]),
         (("--file", "nothing.json"), "nothing.json"),
         (("--seed", str(2**40)), "--seed"),
@@ -238,3 +290,5 @@ def test_bad_input_of_the_benchmark(run, arguments, said):
 def test_a_file_of_another_layout_says_which_case(run, tmp_path):
     (tmp_path / "cases.json").write_text('[{"history": [37], "square": 28, "original_color": 2}, {"history": 5}]')
     assert "case 1" in refused(run("edit-benchmark", "--file", "cases.json"))
+    (tmp_path / "cases.json").write_text('[{"history": [37], "square": 99, "original_color": 2}]')
+    assert 'cases.json: case 0: "square" is 99' in refused(run("edit-benchmark", "--file", "cases.json"))

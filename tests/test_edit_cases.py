@@ -263,15 +263,27 @@ def test_files_bring_back_what_was_written(tmp_path):
     data = json.loads((tmp_path / "cases.json").read_text())
     for change, match in (
         ({"proof": "E5 D5"}, "case 0 is not natural"),
-        ({"kind": "odd"}, "case 0 has another layout"),
+        ({"kind": "odd"}, 'case 0: "kind" is "odd": expected one of natural'),
         ({"history": [37, 0]}, "case 0: ply 1: A0 is not legal"),
         ({"squares": [27, 28], "after": ["empty", "mine"]}, "case 0: D3 is a centre square"),
-        ({"after": ["mine"]}, "case 0 has another layout"),
+        ({"after": ["mine"]}, 'case 0: "after" has 1 states for 2 squares'),
+        (
+            {"after": ["purple", "mine"]},
+            'case 0: "after" is ."purple", "mine".: expected a list of empty, theirs, mine',
+        ),
+        ({"squares": [99, 1]}, 'case 0: "squares" is .99, 1.: expected a list of squares, each 0..63'),
+        ({"history": None}, 'case 0: "history" is null'),
     ):
         changed = {**data, "cases": [{**data["cases"][0], **change}, *data["cases"][1:]]}
         (tmp_path / "changed.json").write_text(json.dumps(changed))
         with pytest.raises(InputError, match=match):
             load(tmp_path / "changed.json")
+    (tmp_path / "changed.json").write_text(json.dumps({**data, "cases": []}))
+    with pytest.raises(InputError, match=r"changed\.json: no cases: at least one is needed"):
+        load(tmp_path / "changed.json")
+    (tmp_path / "changed.json").write_text(json.dumps({**data, "cases": [{"history": [37]}]}))
+    with pytest.raises(InputError, match=r"case 0 has another layout \(no 'squares'\): expected"):
+        load(tmp_path / "changed.json")
 
 
 def test_a_false_claim_is_not_proven():
@@ -311,9 +323,9 @@ def test_the_published_layout(tmp_path):
 @pytest.mark.parametrize(
     "change, match",
     [
-        ({"square": 64}, "case 1 has another layout: expected"),
-        ({"original_color": 1}, "case 1 has another layout"),
-        ({"history": "E5"}, "case 1 has another layout"),
+        ({"square": 64}, 'case 1: "square" is 64: expected a square, 0..63'),
+        ({"original_color": 1}, 'case 1: "original_color" is 1: expected 0 .white. or 2'),
+        ({"history": "E5"}, 'case 1: "history" is "E5": expected a list'),
         ({"history": [37, 28]}, "case 1: D4 is a centre square"),
         ({"history": [37, 0]}, "case 1: ply 1: A0 is not legal"),
         ({"square": 0}, "case 1: A0 is empty after its history"),

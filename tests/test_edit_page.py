@@ -1,5 +1,6 @@
 """Pages of edits: the headline follows stated thresholds, boards and tables show the record, names stay text."""
 
+import inspect
 import json
 import re
 import shutil
@@ -15,11 +16,11 @@ from circuits.effects import Ratio
 from circuits.errors import InputError
 from circuits.interventions import METHODS, Editor, Method, default
 from circuits.saliency import SaliencyScore
-from reports import edit_benchmark_words, edit_words
+from reports import edit_benchmark_words, edit_text, edit_words
 from reports.edit_benchmark_build import Plan, files_of, variants
 from reports.edit_benchmark_figures import names_of
 from reports.edit_benchmark_page import BenchmarkReport
-from reports.edit_benchmark_records import BenchmarkRecord, benchmark_record
+from reports.edit_benchmark_records import BenchmarkRecord, benchmark_record, share_of
 from reports.edit_build import edit_record
 from reports.edit_page import EditReport, cases_of, edit_report
 from reports.edit_records import LAYER_NORM, EditRecord, Figure
@@ -44,6 +45,12 @@ def editor(tiny, tiny_files):
 def record(editor) -> EditRecord:
     report = edit_report(editor, GAME, ["flip E4", "erase D5"], saliency=["F3", "D2"])
     return report.record
+
+
+@pytest.fixture(scope="module")
+def gains_and_losses(editor) -> EditRecord:
+    """An edit that makes two moves legal (C1 and G5) and two illegal."""
+    return edit_report(editor, "D2 C2 E5 E2 E1 F4 B1 B2", ["flip E3"]).record
 
 
 def with_figures(r: EditRecord, **figures: tuple[float, float, float]) -> EditRecord:
@@ -138,27 +145,65 @@ def test_random_directions_are_the_seeds(editor):
 
 
 @pytest.mark.parametrize(
-    "error, kl, verdict, said",
+    "error, kl, gain, loss, verdict, said",
     [
-        ((4, 0, 3.9), (0.9, 0.1, 0.9), edit_words.WORKS, "makes the model play by the edited board: error 4 → 0"),
-        ((4, 2, 3.9), (0.9, 0.1, 0.9), edit_words.PARTLY, "part of the way to the edited board: error 4 → 2"),
-        ((4, 2, 1.5), (0.9, 0.1, 0.9), edit_words.FAILS, "fails"),  # random directions do better
-        ((4, 3, 3.9), (0.9, 0.1, 0.9), edit_words.FAILS, "fails to make the model play by the edited board"),
-        ((4, 0, 0.0), (0.9, 0.1, 0.9), edit_words.PARTLY, None),  # below: random does as well
-        ((4, 0, 3.9), (0.9, 0.6, 0.9), edit_words.PARTLY, "part of the way"),
-        ((0, 0, 0.0), (0.9, 0.1, 0.9), edit_words.WORKS, "KL 0.9 → 0.1"),
-        ((0, 0, 0.0), (0.9, 0.8, 0.9), edit_words.FAILS, "KL 0.9 → 0.8"),
-        ((0, 2, 0.0), (0.9, 0.1, 0.9), edit_words.FAILS, "error 0 → 2"),
+        ((4, 0, 3.9), 0.1, 0.5, 0.5, edit_words.WORKS, "makes the model play by the edited board: error 4 → 0"),
+        ((4, 0, 3.9), 0.8, 0.5, 0.5, edit_words.WORKS, "makes the model play"),  # the KL is not asked
+        ((4, 0, 3.9), 0.1, 0.49, 0.2, edit_words.PARTLY, "; the new legal moves still get"),
+        ((4, 0, 3.9), 0.1, 0.9, 0.51, edit_words.PARTLY, "; the new illegal moves still get"),
+        ((4, 0, 3.9), 0.1, 0.08, 0.6, edit_words.FAILS, "get 2.0 % (a perfect player: 25.0 %) and the new illegal"),
+        ((4, 0, 3.9), 0.1, 0.1, 0.9, edit_words.PARTLY, "part of the way"),
+        ((4, 0, 3.9), 0.1, 0.0, 0.5, edit_words.PARTLY, "part of the way"),
+        ((4, 2, 3.9), 0.1, 0.9, 0.1, edit_words.PARTLY, "part of the way to the edited board: error 4 → 2"),
+        ((4, 2, 1.5), 0.1, 0.9, 0.1, edit_words.FAILS, "random directions do as well"),
+        ((4, 0, 0.0), 0.1, 0.9, 0.1, edit_words.FAILS, "random directions do as well"),
+        ((4, 3, 3.9), 0.1, 0.9, 0.1, edit_words.FAILS, "the error is not halved"),
+        ((0, 0, 0.0), 0.1, 0.9, 0.1, edit_words.WORKS, "KL 0.900 → 0.100 nats"),
+        ((0, 0, 0.0), 0.8, 0.9, 0.1, edit_words.FAILS, "the KL is not halved"),
+        ((0, 2, 0.0), 0.1, 0.9, 0.1, edit_words.FAILS, "the edit adds errors"),
     ],
 )
-def test_the_verdict_follows_its_thresholds(record, error, kl, verdict, said):
-    r = with_figures(record, error=error, KL=kl)
-    if said is None:  # as low as random directions: no better than those
-        assert edit_words.verdict(r) == edit_words.FAILS
-        return
+def test_the_verdict_follows_its_thresholds(gains_and_losses, error, kl, gain, loss, verdict, said):
+    """``gain``: of what a perfect player gives the newly legal moves; ``loss``: of what newly illegal ones got."""
+    record = gains_and_losses
+    new, gone = edit_words.gained(record)
+    assert new == ["C1", "G5"] and gone == ["F2", "F3"]
+    perfect = len(new) / len(record.after.legal)
+    legal, illegal = (0.0, gain * perfect, 0.0), (0.5, 0.5 * loss, 0.5)
+    r = with_figures(record, error=error, KL=(0.9, kl, 0.9), **{"newly legal": legal, "newly illegal": illegal})
     assert edit_words.verdict(r) == verdict
     assert said in edit_words.headline(r)
     assert edit_words.headline(r) in re.sub(r"\s+", " ", EditReport(r).html)
+    assert edit_words.THRESHOLDS in edit_text.text(r).splitlines() and edit_words.THRESHOLDS in EditReport(r).html
+
+
+def test_moves_that_are_not_there_are_not_asked_for(gains_and_losses):
+    """An edit that takes moves away only is judged by those."""
+    record = gains_and_losses
+    new, _ = edit_words.gained(record)
+    r = replace(record, after=replace(record.after, legal=tuple(m for m in record.after.legal if m not in new)))
+    r = with_figures(r, error=(4, 0, 3.9), **{"newly illegal": (0.5, 0.1, 0.5), "newly legal": (0.0, 0.0, 0.0)})
+    assert edit_words.shares(r) == (None, pytest.approx(0.2)) and edit_words.verdict(r) == edit_words.WORKS
+
+
+def test_a_number_reads_alike_everywhere(record):
+    """No probability is "0.0 %" anywhere: it is 0 %, below 0.1 %, or has one decimal."""
+    assert [edit_words.chance(p) for p in (0.0, 1e-5, 0.0009999, 0.001, 0.1249, 1.0)] == [
+        "0 %", "< 0.1 %", "< 0.1 %", "0.1 %", "12.5 %", "100.0 %"
+    ]  # fmt: skip
+    for text in (edit_text.text(record), EditReport(record).html):
+        assert not re.search(r"(?<![0-9])0\.0[ \u00a0]%", text)
+    kl = f"{record.figures['KL'].before:.3f} → {record.figures['KL'].after:.3f}"
+    assert kl in EditReport(record).html and "legal moves, nats" in edit_text.text(record)
+
+
+def test_marks_differ_and_saliency_says_which_board(gains_and_losses):
+    page = EditReport(gains_and_losses).html
+    boards = re.findall(r'<svg class="board".*?</svg>', page, re.DOTALL)
+    assert [svg.count('class="edited"') for svg in boards[:4]] == [1, 1, 0, 0]  # the edited squares, and only there
+    assert all('class="lost"' in svg for svg in boards[2:4]) and 'class="lost"' not in boards[0]
+    move = gains_and_losses.saliency[0].move
+    assert f"{move}, on the original board" in page and f"Saliency of {move} on the original board" in page
 
 
 def test_an_edit_on_which_no_move_depends_says_so(record):
@@ -168,7 +213,7 @@ def test_an_edit_on_which_no_move_depends_says_so(record):
 
 
 def test_the_terminal_shows_both_boards_side_by_side(record):
-    lines = edit_words.text(record).splitlines()
+    lines = edit_text.text(record).splitlines()
     start = next(i for i, line in enumerate(lines) if line.startswith("  before"))
     board = lines[start + 2 : start + 10]
     assert [line.split()[0] for line in board] == list("ABCDEFGH")
@@ -226,12 +271,20 @@ def test_the_workbench_edits(bench, monkeypatch, editor):
         (GAME, "flip E4", "a list"),
         (GAME, [], "no edit"),
         (GAME, ["turn E4"], "is no edit"),
+        (GAME, None, "the edits are None"),
+        (GAME, 5, "the edits are 5"),
+        (GAME, [5], "5 is no edit"),
+        (GAME, [(36,)], "is no edit"),
+        (GAME, [(36, 2)], "is no edit"),
+        (GAME, [("E4", "flip")], "is no edit"),
+        (5, ["flip E4"], "the transcript is 5"),
+        (None, ["flip E4"], "the transcript is None"),
         ("E5 A0", ["flip E4"], "A0"),
     ],
 )
-def test_bad_edits(editor, transcript, edits, said):
+def test_bad_edits(transcript, edits, said):
     with pytest.raises(InputError, match=said):
-        edit_report(editor, transcript, edits)
+        inspect.unwrap(cases_of)(transcript, edits)  # without the tests' own check of types
 
 
 # ---- methods ---------------------------------------------------------------------------------------------------
@@ -247,6 +300,7 @@ def test_every_method_named_alone_has_a_setting(editor):
     assert method_of(editor) == default(editor.model)
     assert method_of(editor, strength=0.5, layers=[2]) == Method("class mean", 0.5, (2,))
     assert method_of(editor, "negate", solve="in turn", plies="all").solve == "in turn"
+    assert method_of(editor, "Mean-Difference") == method_of(editor, "mean difference")
     with pytest.raises(InputError, match="magic"):
         method_of(editor, "magic")
     with pytest.raises(InputError, match="joint"):
@@ -322,8 +376,8 @@ def made(errors: dict[str, float], saliency: bool = True, **named) -> BenchmarkR
     origin = Origin(
         "tiny", "0" * 16, 3, 64, 4, 128, LAYER_NORM, 0, {"torch": "2"}, "othello-circuits edit-benchmark", "x"
     )
-    tuning = Tuning(tuned, 20, 27.0, 2.0)
-    return benchmark_record(b, tuning, "20 cases", score if saliency else None, "negate x1, L1", "linear", origin)
+    tuning = Tuning(tuned, 60, 27.0, 2.0)
+    return benchmark_record(b, tuning, "60 cases", score if saliency else None, "negate x1, L1", 30, "linear", origin)
 
 
 GOOD = {"class mean": 0.3, "negate": 0.9, "gradient": 1.6, "class mean, all plies": 0.4}
@@ -352,8 +406,8 @@ def test_the_benchmark_reads_back_and_is_drawn_whole():
 
 def test_the_benchmark_says_what_fails():
     words = dict(edit_benchmark_words.findings(made(GOOD)))
-    assert "gradient 1.60" in words["What fails"] and "negate" not in words["What fails"]
-    assert "worse by 0.30 [0.20, 0.40]" in words["The best"] and "leaves out zero" in words["The best"]
+    assert "gradient 1.60" in words["What fails"] and "negate" not in words["What fails"].partition("Better than")[0]
+    assert "worse by 0.30 [0.20, 0.40]" in words["The lowest error"] and "leaves out 0" in words["The lowest error"]
     assert (
         "After L0 alone it leaves 1.90" in words["Where it is written"]
         and "After L2 alone" in words["Where it is written"]
@@ -367,7 +421,41 @@ def test_a_benchmark_that_nothing_wins_says_so():
     b = made({"negate": 2.3, "gradient": 1.7})
     assert edit_benchmark_words.headline(b).startswith("No method makes the model play by the edited board")
     words = dict(edit_benchmark_words.findings(b))
-    assert "No better than random directions: negate." in words["What fails"]
+    assert (
+        "Not shown to be better than random directions: negate 2.30 (high end 2.40; random 2.10)."
+        in (words["What fails"])
+    )
+
+
+def test_random_directions_are_beaten_by_a_margin_only():
+    """The interval's high end (0.1 above the mean) must lie below the random mean of 2.1."""
+    words = dict(edit_benchmark_words.findings(made({"negate": 0.4, "gradient": 2.05})))["What fails"]
+    assert "below the random mean: negate." in words and "gradient 2.05 (high end 2.15; random 2.10)" in words
+    assert "All do better" not in words
+    assert "Not shown" not in dict(edit_benchmark_words.findings(made(GOOD)))["What fails"]
+
+
+def test_the_best_is_said_of_a_margin_only_and_few_cases_are_named():
+    b = made(GOOD)
+    assert "It is the best of 3 methods measured." in edit_benchmark_words.headline(b) and "over 100 cases" in (
+        edit_benchmark_words.headline(b)
+    )
+    tie = edit_benchmark_words.headline(replace(b, margin=replace(b.margin, low=-0.1)))
+    assert "tied with class mean, all plies x1, L1" in tie and "the best" not in tie
+    assert "With only 50 natural cases and 50 unnatural cases, the settings chosen and the order" in tie
+    many = replace(b, sets=tuple(replace(s, cases=100) for s in b.sets))
+    assert "provisional" not in edit_benchmark_words.headline(many)
+    assert "49 tuning cases" in edit_benchmark_words.headline(replace(many, tuning_cases=49))
+
+
+def test_rollouts_have_their_number_and_interval():
+    b = made(GOOD)
+    assert all(r.n == 30 and r.last.low < r.survived[-1] < r.last.high for r in b.rollouts)
+    assert "30 roll-outs: class mean x1, L1 55.0 %" in edit_benchmark_words.rolled(b)[0].replace("55 %", "55.0 %")
+    assert "Natural, 30 roll-outs" in BenchmarkReport(b).html
+    # Wilson's interval: 8 of 10, from a table; nothing and all stay within 0..1.
+    assert (share_of(0.8, 10).low, share_of(0.8, 10).high) == pytest.approx((0.490, 0.943), abs=1e-3)
+    assert share_of(0.0, 10).low == 0 and share_of(1.0, 10).high == 1 and share_of(0.0, 10).high < 0.3
 
 
 def test_one_method_one_set_no_saliency():
@@ -395,6 +483,15 @@ def test_variants_depend_on_the_model_and_the_winner(editor):
 def test_plans_and_file_names():
     with pytest.raises(InputError, match="tune"):
         Plan(tune=0)
+    with pytest.raises(InputError, match="--least-changed 21: give 20 at most"):
+        Plan(least_changed=21)
+    plan = Plan(cases=10, tune=5, methods=("Class-Mean",), rollouts=4, two_squares=0, saliency=0)
+    assert plan.methods == ("class mean",)
+    # 6 strengths at 8 layers and 4 at each of 14 runs of layers, on 10 cases; 10 runs and 7 a layer on 20 cases.
+    assert plan.runs(8, {}) == (
+        "roughly 1,000 passes of tuning, 1,300 of measuring and 240 of roll-outs, over 20 cases; 0 positions of "
+        "saliency maps"
+    )
     cases = EditCases.given(cases_of(GAME, ["flip E4"]).tokens, [parse_edit("flip E4")], 4)
     assert [name for name, _ in files_of({"two squares": cases, "a/../b": cases})] == [
         "cases-two-squares.json", "cases-a----b.json"
