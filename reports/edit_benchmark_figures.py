@@ -37,7 +37,8 @@ def error_dots(b: BenchmarkRecord, cases: str) -> Markup:
         pair = [(b.row(cases, name, control).scores["error"], control) for control in (False, True)]
         words = (name, f"{name}, random directions")
         rows.append((_short(name), [_dot(m, hollow, words[hollow]) for m, hollow in pair]))
-    rows.append(("own board", [_dot(b.own_error, False, "the model on unedited boards")]))
+    own = b.row(cases, NO_EDIT).scores["error original"]
+    rows.append(("own board", [_dot(own, False, "the model on these boards, unedited")]))
     heard = "; ".join(f"{label} {interval(b.row(cases, label).scores['error'])}" for label in names_of(b, cases)[:4])
     return dots(f"errors {escape(cases)}", rows, "mean error, moves", f"Mean error, {cases}: {heard}.", False)
 

@@ -24,7 +24,7 @@ from reports.checks import check_record
 from reports.fit_records import Sample
 from reports.head_checks import recompute, sampled_paths
 from reports.head_neighbours import neighbours
-from reports.head_positions import attended, example_games
+from reports.head_positions import attended, check_games, example_games
 from reports.records import Board, Provenance
 from reports.workbench import Workbench
 
@@ -59,8 +59,10 @@ def head_record(bench: Workbench, unit: Unit, chosen: str) -> hr.HeadRecord:
     """The record of one head, checked.
 
     Raises:
+        InputError: too few games to learn from some and test on others.
         PageError: a sampled number is not what another route gives.
     """
+    check_games(bench)
     record = hr.HeadRecord(
         unit=str(unit),
         layer=unit.layer,

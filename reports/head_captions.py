@@ -18,7 +18,8 @@ def captions(r: HeadRecord) -> dict[str, str]:
         "offset": (
             "Mean attention to the move so many plies back, over the positions that have one; dashed: uniform "
             "attention. Even numbers back (orange) are moves of the side that just moved, odd ones (blue) of the side "
-            "to move, unless somebody had to pass in between."
+            "to move, unless somebody had to pass in between. Far back only late positions have such a move, and it is "
+            "one of the first."
         ),
         "displacement": (
             "Attention relative to uniform attention (attention / uniform − 1) by where the move attended to lies "

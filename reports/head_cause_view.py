@@ -5,7 +5,7 @@ from typing import Any
 
 from circuits.notation import parse_unit
 from reports import head_charts
-from reports.head_cells import cell, ends
+from reports.head_cells import cell, ends, kl_cell
 from reports.head_records import HeadRecord
 from reports.text import count, exact, fixed, number, percent
 
@@ -32,7 +32,7 @@ def causes(r: HeadRecord) -> dict[str, Any]:
         cells = [cell(getattr(m.board[0], s), f"{path}.board.0.{s}.mean", 100.0) for s in states]
         cells.append(cell(m.board[-1].all, f"{path}.board.{len(m.board) - 1}.all.mean", 100.0))
         board.append({"name": m.words, "control": control, "cells": cells})
-        cells = [cell(m.kl, f"{path}.kl.mean", 1.0, signed=False, places=4)]
+        cells = [kl_cell(m.kl, f"{path}.kl.mean")]
         for k, name in enumerate(c.play):
             scale, places = (100.0, 2) if PLAY[name][1] else (1.0, 4)
             cells.append(cell(m.play[k], f"{path}.play.{k}.mean", scale, places=places))

@@ -5,6 +5,8 @@ from typing import Any
 
 from reports import boards, tables
 from reports.cause_records import Effect
+from reports.head_words import KL_NOISE, unbroken
+from reports.head_words import nats as nats_of
 from reports.records import Board
 from reports.text import exact, fixed, number, percent
 
@@ -37,11 +39,22 @@ def interval(e: Effect, places: int = 0) -> str:
     if e.low is None or e.high is None:
         return ""
     low, high = (fixed(100 * v, places) for v in (e.low, e.high))
-    return "" if low == high else f"{low}–{high} %"
+    return "" if low == high else unbroken(f"{low}–{high} %")
 
 
 def nats(e: Effect) -> str:
-    return "" if e.low is None or e.high is None else f"{number(e.low, 2)}–{number(e.high, 2)}"
+    """The interval of a KL divergence; none for what is lost in rounding."""
+    if e.low is None or e.high is None or e.mean < KL_NOISE:
+        return ""
+    low = number(e.low, 2) if e.low >= KL_NOISE else "0"
+    return unbroken(f"{low}–{nats_of(e.high)}")
+
+
+def kl_cell(e: Effect, path: str) -> dict[str, str]:
+    """A cell for a KL divergence, with as many places as its size asks for."""
+    if e.mean < KL_NOISE:
+        return {"path": path, "exact": exact(e.mean), "value": unbroken(nats_of(e.mean)), "interval": ""}
+    return cell(e, path, 1.0, signed=False, places=4 if e.mean >= 0.001 else 6)
 
 
 def ends(e: Effect) -> tuple[str, ...]:

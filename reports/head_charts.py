@@ -61,7 +61,7 @@ def displacement(values: Sequence[float | None], scale: float, centre: str, word
     names = "".join(f'<text x="{9 + 10 * (k + 7) + 5}" y="6">{_signed(k)}</text>' for k in marks)
     names += "".join(f'<text x="4" y="{8 + 10 * (k + 7) + 7}">{_signed(k)}</text>' for k in marks)
     return Markup(
-        f'<svg class="board map" viewBox="0 0 160 159" role="img" aria-label="{escape(words)}"'
+        f'<svg class="board map" viewBox="-2 0 163 159" role="img" aria-label="{escape(words)}"'
         f' data-map="{escape(path)}" data-scale="{scale:.6g}">'
         '<rect class="ground" x="9" y="8" width="150" height="150"/>'
         f'<path class="gone" d="{missing}"/>{cells(known, scale, (10, 10), 9, 8)}<path class="lines" d="{lines}"/>'
@@ -103,7 +103,7 @@ def by_ply(a: Attention) -> Markup:
 
 def groups(rows: Sequence[Group]) -> Markup:
     """Attention to each group as a bar with its interval, and a tick where uniform attention would be."""
-    left, right, top, height = 168, 384, 4, 22
+    left, right, top, height = 168, 376, 4, 22
     floor = top + height * len(rows)
     high = max([0.02, *(max(g.attention.high or 0, g.attention.mean, g.uniform) for g in rows)])
 
@@ -142,8 +142,8 @@ def by_offset(a: Attention) -> Markup:
     def y(v: float) -> float:
         return floor - (floor - top) * v / high
 
-    body = y_axis([(v, f"{number(100 * v)} %") for v in ticks(0.0, high)], y)
-    body.append('<text class="name" x="0" y="12">attention to that move</text>')
+    body = y_axis([(v, number(100 * v)) for v in ticks(0.0, high)], y)
+    body.append('<text class="name" x="0" y="12">attention to that move, %</text>')
     for kind, parity in (("less", 0), ("more", 1)):
         d = "".join(
             f"M{LEFT + width * k + 0.5:.1f} {floor}V{y(v):.1f}h{width - 1:.1f}V{floor}"
@@ -162,7 +162,7 @@ def by_offset(a: Attention) -> Markup:
     body.append(
         f'<text class="name" x="{RIGHT}" y="{floor + 29}" text-anchor="end">moves back (0: the move just played)</text>'
     )
-    best = max(range(len(a.offsets)), key=lambda i: a.by_offset[i])
+    best = a.best_offset
     words = (
         f"Attention by offset, highest {percent(a.by_offset[best])} to the move {a.offsets[best]} back, where uniform "
         f"attention would give {percent(a.offset_uniform[best])}."

@@ -2,6 +2,8 @@
 
 import torch
 
+from circuits.errors import InputError
+from circuits.games import Games, generate
 from circuits.head_sources import CATEGORIES, source_masks
 from circuits.notation import LABELS, PLAYABLE, Unit
 from circuits.othello import bits_to_bool
@@ -22,6 +24,32 @@ def patterns_of(bench: Workbench, layer: int) -> torch.Tensor:
         _, acts = of(bench.model).run(example_games(bench).inputs, save=hooks)
         bench._patterns.update((i, acts[hook].cpu()) for i, hook in enumerate(hooks))
     return bench._patterns[layer]
+
+
+def check_games(bench: Workbench) -> None:
+    """Refuse games too few to be split, and say how many random ones would do.
+
+    Raises:
+        InputError: one side of the split is empty.
+    """
+    try:
+        _ = bench.head_games
+    except InputError:
+        least, games = len(bench.games), "1 game" if len(bench.games) == 1 else f"{len(bench.games)} games"
+        while not _splits(generate(least, bench.seed), bench.seed):
+            least += 1
+        raise InputError(
+            f"{games}: a head is studied on one part of the games and tested on the other, which with seed "
+            f"{bench.seed} takes at least {least} random games"
+        ) from None
+
+
+def _splits(games: Games, seed: int) -> bool:
+    """Whether both halves have a game."""
+    try:
+        return bool(games.split(0.5, seed))
+    except InputError:
+        return False
 
 
 def example_games(bench: Workbench):

@@ -70,6 +70,17 @@ class Attention(Record):
             if len(row) != self.first_ply + i + 1:
                 raise InputError(f"Attention: {len(row)} sources at ply {self.first_ply + i}")
 
+    @property
+    def best_offset(self) -> int:
+        """The index of the distance attended to most, among those that at least half of the plies have.
+
+        Farther back only late plies have a move, and it is one of the first: a head that looks at the first move
+        would seem to look just so far back.
+        """
+        plies = sorted(len(row) - 1 for row in self.by_ply)
+        known = [i for i, k in enumerate(self.offsets) if k <= plies[len(plies) // 2]] or [0]
+        return max(known, key=lambda i: self.by_offset[i])
+
 
 @dataclass(frozen=True)
 class Attended(Record):

@@ -4,10 +4,14 @@ from reports.captions import sentence_case
 from reports.head_records import Connected, HeadRecord
 from reports.head_words import (
     KL_AT,
+    KL_NOISE,
+    OFFSET_AT,
     OPPOSITES,
     STANDS_OUT,
     ablated,
+    by_ply_alone,
     main_group,
+    nats,
     said,
     standing_out,
     strongest,
@@ -36,9 +40,25 @@ def attention(r: HeadRecord) -> str:
         text += f" The ply alone explains {percent(1 - a.unexplained)} of the pattern’s variance."
     else:
         text += " What little variance the pattern has, the ply does not explain."
-    best = max(range(len(a.offsets)), key=lambda i: a.by_offset[i])
+    if a.kind.name == "first":
+        return f"{text} The move attended to most is the first."
+    best = a.best_offset
     back = "the one just played" if a.offsets[best] == 0 else f"the one {a.offsets[best]} back"
     return text + f" The move attended to most is {back}, at {percent(a.by_offset[best])}."
+
+
+def places(r: HeadRecord) -> str:
+    """A warning before the maps by square, where these only show what was played at the plies it looks at."""
+    a = r.attention
+    if not by_ply_alone(a):
+        return ""
+    if a.kind.name == "first":
+        looks, lie = "at the first move, whatever it was", "first moves"
+    elif a.by_offset[a.best_offset] >= OFFSET_AT:
+        looks, lie = "by distance alone", "moves at that distance"
+    else:
+        looks, lie = "by ply alone", "the moves of those plies"
+    return f"It looks {looks}; these two maps show where {lie} lie, not a preference for squares."
 
 
 def moves(r: HeadRecord) -> str:
@@ -83,7 +103,15 @@ def reading(r: HeadRecord) -> str:
     }
     beside = [f"{words} {percent(x.baseline(n), 1)}" for n, words in names.items() if x.baseline(n) is not None]
     text = f"From its output alone {percent(x.accuracy.mean, 1)} of squares are read right"
+    if below_guessing(r):
+        text += ", fewer than by guessing: its output says nothing of the board that this reading could use"
     return text + (f"; {', '.join(beside)}." if beside else ".")
+
+
+def below_guessing(r: HeadRecord) -> bool:
+    """Whether its output alone is read worse than guessing by square and ply does."""
+    guessed = r.reading.baseline("constant")
+    return guessed is not None and r.reading.accuracy.mean < guessed
 
 
 def causes(r: HeadRecord) -> str:
@@ -95,15 +123,20 @@ def causes(r: HeadRecord) -> str:
         f"{with_interval(first.all)} percentage points where it writes (most for {name}: {with_interval(e)}) and by "
         f"{with_interval(last.all)} after the last layer. "
     )
-    text += f"The prediction moves by {number(w.kl.mean, 2)} nats (KL)"
     control = r.causes.method("random direction")
-    text += f"; by {number(control.kl.mean, 2)} under the same change turned at random." if control is not None else "."
+    if control is not None:
+        text += (
+            f"The same change turned at random: {with_interval(control.board[0].all)} and "
+            f"{with_interval(control.board[-1].all)} points. "
+        )
+    text += f"The prediction moves by {nats(w.kl.mean)} nats (KL)"
+    text += f"; by {nats(control.kl.mean)} under the same change turned at random." if control is not None else "."
     frozen = r.causes.method("frozen pattern")
-    if frozen is not None and w.kl.mean > 0:
+    if frozen is not None and w.kl.mean >= KL_NOISE:
         share = frozen.kl.mean / w.kl.mean
         if w.kl.mean >= KL_AT:
             text += (
-                f" With only the pattern frozen to its mean by ply it moves by {number(frozen.kl.mean, 2)}: "
+                f" With only the pattern frozen to its mean by ply it moves by {nats(frozen.kl.mean)}: "
                 + ("where it looks in each game matters." if share >= 0.5 else
                    "where it looks in each game matters in part." if share >= 0.1 else
                    "where it looks in each game hardly matters, the ply decides.")

@@ -1,5 +1,6 @@
 """A head's record as the template wants it: boards and maps drawn, numbers written out, tables as rows."""
 
+import math
 from collections.abc import Mapping
 from typing import Any
 
@@ -55,8 +56,9 @@ class HeadView:
 
     def words(self) -> dict[str, str]:
         r, n = self.r, len(self.r.checks)
-        return {
+        words = {
             "attention": head_sentences.attention(r),
+            "places": head_sentences.places(r),
             "moves": head_sentences.moves(r),
             "written": head_sentences.written(r),
             "reading": head_sentences.reading(r),
@@ -69,10 +71,12 @@ class HeadView:
                 else "the numbers drawn on this page equal its record; none was computed again from the artefacts"
             ),
         }
+        return {name: head_words.unbroken(text) for name, text in words.items()}
 
     def strip(self) -> list[dict[str, Any]]:
         """The head in three small figures: attends to, moves, separates."""
-        r = self.r
+        r, faint = self.r, head_words.faint(self.r)
+        because = f"; {faint}" if faint else ""
         names = ("itself", "mine", "theirs") if r.attention.kind.name != "first" else ("first", "mine", "theirs")
         sides = [g for g in r.attention.groups if g.name in names]
         sides.sort(key=lambda g: names.index(g.name))
@@ -82,12 +86,12 @@ class HeadView:
             i, m = max(facts, key=lambda item: abs(item[1].mean) / (item[1].elsewhere or 1))
             scale = boards.scale_of([m.around])
             drawn = head_write_view.around_map(r, i, scale)
-            items.append({"title": "moves", "note": fact_note(m.fact), "svg": drawn})
+            items.append({"title": "moves", "note": fact_note(m.fact) + because, "svg": drawn, "faint": faint})
         best = head_words.strongest(r)
         if best is not None:
             path = f"writes.facts.{r.writes.facts.index(best)}.board"
             drawn = boards.value_board(best.board, boards.scale_of([best.board]), fact_note(best.fact), path, mark=0)
-            items.append({"title": "tells apart", "note": fact_note(best.fact), "svg": drawn})
+            items.append({"title": "tells apart", "note": fact_note(best.fact) + because, "svg": drawn, "faint": faint})
         return items
 
     def tiles(self) -> list[dict[str, Any]]:
@@ -106,9 +110,10 @@ class HeadView:
         names = {"constant": "guessing", "random": "random weights", "layer": "whole layer", "after": "stream"}
         beside = [(words, x.baseline(name)) for name, words in names.items() if x.baseline(name) is not None]
         label = "Squares read right from its output alone"
-        found.append(
-            tile(label, "reading.accuracy.mean", x.accuracy.mean, beside, interval(x.accuracy, 1), one_decimal)
-        )
+        item = tile(label, "reading.accuracy.mean", x.accuracy.mean, beside, interval(x.accuracy, 1), one_decimal)
+        if head_sentences.below_guessing(r):
+            item["baselines"] = f"below guessing; {item['baselines']}"
+        found.append(item)
         if r.causes is not None and (w := head_words.ablated(r)) is not None:
             i = r.causes.methods.index(w)
             beside = [
@@ -116,12 +121,12 @@ class HeadView:
                 for name, words in (("random direction", "turned at random"), ("frozen pattern", "pattern frozen"))
                 if (m := r.causes.method(name)) is not None
             ]
-            most = max(w.kl.mean, *(v for _, v in beside), 1e-9)
             label = "How far the prediction moves without it (KL, nats)"
-            item = tile(label, f"causes.methods.{i}.kl.mean", w.kl.mean, beside, nats(w.kl), lambda v: number(v, 2))
-            item["bar"] = charts.bullet(w.kl.mean / most, [v / most for _, v in beside])
+            item = tile(label, f"causes.methods.{i}.kl.mean", w.kl.mean, beside, nats(w.kl), head_words.nats)
+            item["bar"] = charts.bullet(on_kl_scale(w.kl.mean), [on_kl_scale(v) for _, v in beside])
+            item["baselines"] += " · bar: log scale, 1e−6 to 1"
             found.append(item)
-        return found
+        return [item | {name: head_words.unbroken(item[name]) for name in ("value", "baselines")} for item in found]
 
     # ---- attends ----
 
@@ -195,6 +200,11 @@ class HeadView:
                 f"{LABELS[s]}\u00a0{percent(shares[s], 0)}".replace(" ", "\u00a0") for s in top if shares[s] >= 0.005
             ),
         }
+
+
+def on_kl_scale(kl: float) -> float:
+    """A KL divergence on the one scale of all heads: logarithmic, 0 at `KL_NOISE`, 1 at one nat."""
+    return 1 - math.log10(max(kl, head_words.KL_NOISE)) / math.log10(head_words.KL_NOISE)
 
 
 def pattern_csv(r: HeadRecord) -> str:

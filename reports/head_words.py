@@ -15,6 +15,8 @@ Three tests, all on held-out games:
 nats and the squares read right by less than `MISREAD_AT`, both with the whole interval. ``no clear role``: all else.
 """
 
+import re
+
 from reports.cause_records import Effect
 from reports.head_records import Attention, Group, HeadRecord, Link, Moved, PointChange, Separation, Without
 from reports.headline import Headline, listed
@@ -29,6 +31,8 @@ SQUARE_SD = 4.0  # a square stands out so many standard deviations above the mea
 OFFSET_AT = 0.5  # so much of its attention at one distance: that distance is named
 COPY_AT, COPY_OUT = 0.15, 2.5  # it hands colours on: cosine, and against the root mean square between squares
 STANDS_OUT = 2.0  # own squares' mean write against the root mean square elsewhere
+NORM_AT = 0.01  # of the stream's norm: a head that writes less writes next to nothing
+KL_NOISE = 1e-6  # nats: what is smaller is rounding
 FIXED, FIXED_VARIANCE = 0.05, 0.1  # the ply says all: total variation, or share of variance left, at most
 VARIES, VARIES_VARIANCE = 0.3, 0.4  # the game decides: both at least
 
@@ -72,7 +76,7 @@ def headline(r: HeadRecord) -> Headline:
         if r.causes is not None:
             parts.append(_without(r))
     sentence = "; ".join(p for p in parts if p) + "."
-    return Headline(sentence.replace(" %", "\u00a0%"), grade, _why(r, tests))
+    return Headline(unbroken(sentence), grade, unbroken(_why(r, tests)))
 
 
 def attends(r: HeadRecord) -> bool:
@@ -103,6 +107,18 @@ def matters(r: HeadRecord) -> bool:
 def idle(r: HeadRecord) -> bool:
     w = ablated(r)
     return w is not None and _most(w.kl) < KL_AT and -_least(w.board[0].all) < MISREAD_AT
+
+
+def by_ply_alone(a: Attention) -> bool:
+    """Whether the ply decides where it looks, whatever was played."""
+    return a.distance.mean <= FIXED or a.unexplained <= FIXED_VARIANCE
+
+
+def faint(r: HeadRecord) -> str:
+    """Why maps of what it writes are drawn faint, each being scaled to itself; nothing where they are not."""
+    if r.writes.norm < NORM_AT * r.writes.stream_norm:
+        return "next to nothing"
+    return IDLE if headline(r).grade == IDLE else ""
 
 
 def ablated(r: HeadRecord) -> Without | None:
@@ -161,7 +177,7 @@ def _attends(a: Attention) -> str:
         text = f"{start} ({percent(g.attention.mean)} to {g.words}; uniform would be {percent(g.uniform)})"
     else:
         name = {"last": "the move just played", "first": "the first move of the game"}.get(a.kind.name, g.words)
-        best = max(range(len(a.offsets)), key=lambda i: a.by_offset[i])
+        best = a.best_offset
         if a.kind.name in ("mine", "theirs") and a.by_offset[best] >= OFFSET_AT:
             back = a.offsets[best]
             name = "the position one move back" if back == 1 else f"the position {back} moves back"
@@ -171,7 +187,7 @@ def _attends(a: Attention) -> str:
 
 
 def _decided(a: Attention) -> str:
-    if a.distance.mean <= FIXED or a.unexplained <= FIXED_VARIANCE:
+    if by_ply_alone(a):
         return "ply"
     if a.kind.name in ("last", "first"):
         return ""
@@ -193,7 +209,12 @@ def _writes(r: HeadRecord) -> str:
 
 
 def _without(r: HeadRecord) -> str:
-    name, e = worst(ablated(r).board[0])
+    lost = {n: e for n, e in by_state(ablated(r).board[0]).items() if beyond_control(r, n)}
+    if not lost:
+        control = r.causes.method("random direction")
+        beside = "" if control is None else f" (the same change turned at random: {nats(control.kl.mean)})"
+        return f"{_kl(r)}{beside}"
+    name, e = min(lost.items(), key=lambda item: item[1].mean)
     kind = {"empty": "empty squares", "theirs": "squares of theirs", "mine": "squares of mine"}[name]
     if _most(e) <= -MISREAD_AT:
         return f"without it, {points(-e.mean)} more of 100 {kind} are misread"
@@ -203,7 +224,17 @@ def _without(r: HeadRecord) -> str:
 
 def worst(p: PointChange) -> tuple[str, Effect]:
     """The state whose squares suffer most."""
-    return min(((n, getattr(p, n)) for n in ("mine", "theirs", "empty")), key=lambda item: item[1].mean)
+    return min(by_state(p).items(), key=lambda item: item[1].mean)
+
+
+def by_state(p: PointChange) -> dict[str, Effect]:
+    return {name: getattr(p, name) for name in ("mine", "theirs", "empty")}
+
+
+def beyond_control(r: HeadRecord, state: str) -> bool:
+    """Whether more squares of a state are lost where it writes than under the same change in a random direction."""
+    control = r.causes.method("random direction")
+    return control is None or _most(getattr(ablated(r).board[0], state)) < _least(getattr(control.board[0], state))
 
 
 def points(change: float) -> str:
@@ -212,22 +243,22 @@ def points(change: float) -> str:
 
 
 def _kl(r: HeadRecord) -> str:
-    return f"without it the prediction moves by {number(ablated(r).kl.mean, 2)} nats"
+    return f"without it the prediction moves by {nats(ablated(r).kl.mean)} nats"
 
 
 def _why(r: HeadRecord, tests: dict[str, bool]) -> str:
     k = r.attention.kind
-    shares = {
-        "last": "attention to the move just played", "first": "attention to the first move",
-    }.get(k.name, "attention to one side, of that to all moves but the last")  # fmt: skip
+    goes = {
+        "last": "of its attention goes to the move just played", "first": "of its attention goes to the first move",
+    }.get(k.name, "of its attention beyond the last move goes to one side’s moves")  # fmt: skip
     if even(r.attention):
         parts = [
             f"{percent(r.attention.from_uniform)} of its attention lies elsewhere than uniform’s (at most "
             f"{percent(EVEN)})"
         ]
     else:
-        reach = "" if tests["attends"] else "not surely "
-        parts = [f"{shares} {percent(k.share.mean)} ({reach}reaching {percent(k.threshold)})"]
+        size = "" if tests["attends"] else "not surely " if k.share.mean >= k.threshold else "only "
+        parts = [f"{size}{percent(k.share.mean)} {goes} (asked for: {percent(k.threshold)})"]
     best = strongest(r)
     if best is not None:
         size = "" if tests["writes"] else "not surely " if best.share.mean >= SHARE_AT else "only "
@@ -239,9 +270,21 @@ def _why(r: HeadRecord, tests: dict[str, bool]) -> str:
         parts.append("not ablated, so nothing is known of its effect")
     else:
         control = r.causes.method("random direction")
-        beside = f"; turned at random: {number(control.kl.mean, 2)}" if control is not None else ""
-        parts.append(f"prediction moved by {number(w.kl.mean, 2)} nats without it (asked for: {KL_AT}{beside})")
+        beside = f"; turned at random: {nats(control.kl.mean)}" if control is not None else ""
+        parts.append(f"prediction moved by {nats(w.kl.mean)} nats without it (asked for: {KL_AT}{beside})")
     return "; ".join(parts)
+
+
+def nats(kl: float) -> str:
+    """A KL divergence: two digits, or that it is lost in rounding."""
+    return "< 1e−6" if kl < KL_NOISE else number(kl, 2)
+
+
+def unbroken(text: str) -> str:
+    """The text with no line break inside a number with its unit or inside an interval."""
+    text = re.sub(r"(?<=\d) (?=%)|(?<=<) (?=\d)", "\u00a0", text)
+    text = re.sub(r"\[[^\]]*\]", lambda found: found[0].replace(" ", "\u00a0"), text)
+    return re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", text)
 
 
 def with_interval(e: Effect, scale: float = 100.0, places: int | None = None) -> str:

@@ -65,6 +65,7 @@ class HeadEntry(Record):
     control: float | None  # the same change turned at random
     fact: str  # what its output tells apart best: "mine − theirs"
     board: Board  # where, for the small board
+    faint: str  # why that is drawn faint: "next to nothing"; empty where it is not
     link: str
 
 

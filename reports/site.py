@@ -16,6 +16,7 @@ from reports.headline import headline
 from reports.index_records import HeadEntry, IndexEntry, IndexRecord
 from reports.neuron import environment, neuron_page
 from reports.records import NeuronRecord
+from reports.text import percent
 from reports.view import grades_in_words
 
 INDEX = "index.html"
@@ -61,8 +62,18 @@ def head_entry(record: HeadRecord) -> HeadEntry:
         control=control and control.kl.mean,
         fact=fact_note(best.fact) if best else "excess attention",
         board=best.board if best else record.attention.source,
+        faint=head_words.faint(record) if best else "",
         link=f"{record.unit}.html",
     )
+
+
+def _figures(e: HeadEntry) -> list[str]:
+    """A head's figures in the index, each beside its baseline."""
+    lines = [f"{e.group}: {percent(e.attention)}, uniform {percent(e.uniform)}"]
+    if e.kl is not None:
+        beside = "" if e.control is None else f", turned at random {head_words.nats(e.control)}"
+        lines.append(f"KL {head_words.nats(e.kl)}{beside}")
+    return lines
 
 
 def index_page(index: IndexRecord) -> str:
@@ -75,6 +86,7 @@ def index_page(index: IndexRecord) -> str:
                 "entry": entry,
                 "board": boards.small_board(entry.board, f"{entry.unit}, what its output tells apart, {entry.fact}"),
                 "bar": charts.bullet(entry.attention, [entry.uniform]),
+                "figures": [head_words.unbroken(line) for line in _figures(entry)],
             }
         )
     for entry in sorted(index.entries, key=lambda e: e.layer):

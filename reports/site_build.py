@@ -1,5 +1,6 @@
 """A set of pages from one workbench: which neurons and heads, their records, and the index that names them."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import torch
@@ -43,7 +44,18 @@ def build_site(bench: Workbench, out: str | Path, units: list[Unit | str] | None
     for unit, why in tqdm(chosen, desc="pages", unit=" pages", disable=None, leave=False):
         records.append((neuron_record if unit.kind == "neuron" else head_record)(bench, unit, why))
     index = index_record(bench, records)
+    index = replace(index, provenance=_asked_for(index.provenance, bench, [str(unit) for unit in dict(asked)]))
     return write_site(out, records, index), index
+
+
+def _asked_for(p: r.Provenance, bench: Workbench, units: list[str]) -> r.Provenance:
+    """The provenance with the command, and the Python, that build this set of pages again."""
+    return replace(
+        p,
+        command=" ".join(("othello-circuits report", *units)) + bench.options,
+        python="from reports import open_model; from reports.site_build import build_site; "
+        f'build_site(open_model({bench.arguments}), "report"{f", {units}" if units else ""})',
+    )
 
 
 def default_units(bench: Workbench) -> list[tuple[Unit, str]]:

@@ -5,6 +5,8 @@ import itertools
 import json
 import re
 from functools import cache
+from html import unescape
+from pathlib import Path
 
 import pytest
 import torch
@@ -12,17 +14,21 @@ from synthetic_head import effect, head_of
 from synthetic_record import record_of, synthetic_index
 from test_pages import Outline
 
+from circuits.activations import points
 from circuits.errors import InputError
-from circuits.games import Address
+from circuits.games import Address, generate
 from circuits.head_sources import CATEGORIES, FACTS
 from circuits.notation import LABELS, PLAYABLE, Unit
 from circuits.weights import heads_to_head, heads_to_neuron, neuron_to_heads
-from reports import head_build, head_charts, head_words
+from probes.linear import LinearProbe
+from probes.sets import ProbeSet
+from reports import head_build, head_charts, head_sentences, head_words, open_model
 from reports.checks import PageError, check_record
 from reports.head import HeadReport, head_page
 from reports.head_checks import check_head_page, recompute, sampled_paths
 from reports.head_neighbours import neighbours
 from reports.head_records import HeadRecord
+from reports.head_view import on_kl_scale
 from reports.head_words import CLEAR, IDLE, NONE, PART, headline
 from reports.index_records import IndexRecord
 from reports.serial import at
@@ -30,6 +36,26 @@ from reports.site import head_entry, index_page, write_site
 from reports.site_build import build_site
 
 KINDS = ("clear", "idle", "none")
+TINY = Path(__file__).parent / "assets" / "tiny.safetensors"
+
+
+@pytest.fixture(scope="module")
+def tiny_files(tiny, tmp_path_factory):
+    """The tiny model with probes drawn at random: what a page shows must equal its record whatever they read."""
+    generator, path = torch.Generator().manual_seed(3), tmp_path_factory.mktemp("random") / "random.probes.safetensors"
+    found = [
+        LinearProbe(torch.randn(tiny.shape.d_model, 64, n, generator=generator),
+                    torch.randn(64, n, generator=generator), task, hook, model_hash=tiny.hash)
+        for hook in points(tiny.shape)
+        for task, n in (("board", 3), ("flipped", 2), ("played", 2), ("legal", 2))
+    ]  # fmt: skip
+    ProbeSet(tuple(found), {"made": "at random"}).save(path)
+    return {"model": TINY, "probe": path}
+
+
+@pytest.fixture(scope="module")
+def bench(tiny_files):
+    return open_model(tiny_files["model"], tiny_files["probe"], games=80, cache=False)
 
 
 @cache
@@ -167,8 +193,8 @@ def swapped(record, path, a, b):
 
 @pytest.mark.parametrize(
     "path",
-    ["attention.displacement", "attention.source", "moves.facts.0.own", "moves.facts.1.around", "writes.facts.0.board",
-     "writes.legal", "reading.by_square", "attention.by_ply.3", "examples.1.positions.0.pattern"],
+    ["attention.displacement", "attention.source", "moves.facts.1.around", "writes.legal", "attention.by_ply.3",
+     "examples.1.positions.0.pattern"],
 )  # fmt: skip
 def test_every_board_and_map_is_checked(path):
     record = head_of("clear")
@@ -210,7 +236,7 @@ def test_each_kind_gets_its_grade_and_a_sentence_its_numbers_support():
     assert clear.startswith(
         "Attends to moves of the side to move (90\u00a0% of its attention; uniform would be 49\u00a0%)"
     )
-    assert "writes “mine” at the square of the move it attends to" in clear
+    assert "hands on the colours it reads there, as they are (weights: cosine +0.60" in clear
     assert "without it, 3.9 more of 100 squares of mine are misread" in clear
     idle = headline(head_of("idle")).sentence
     assert idle.startswith("Attends to the first move of the game") and "hardly matters" in idle
@@ -246,6 +272,95 @@ def test_a_threshold_has_to_be_reached_by_the_whole_interval(change, test):
     less = changed_effects(record, **change)
     assert not getattr(head_words, test)(less)
     assert headline(less).grade == PART
+
+
+def without_of(record, method, states, kl=None):
+    """The record with other squares lost where it writes, and perhaps another KL, under one ablation."""
+    i, old = next((i, m) for i, m in enumerate(record.causes.methods) if m.method == method)
+    new = dataclasses.replace(old, board=(dataclasses.replace(old.board[0], **states), *old.board[1:]), kl=kl or old.kl)
+    methods = (*record.causes.methods[:i], new, *record.causes.methods[i + 1 :])
+    return dataclasses.replace(record, causes=dataclasses.replace(record.causes, methods=methods))
+
+
+def attention_of(record, **changes):
+    return dataclasses.replace(record, attention=dataclasses.replace(record.attention, **changes))
+
+
+def test_a_loss_is_named_only_where_the_control_loses_less():
+    record = head_of("clear")
+    same = {s: getattr(record.causes.method("mean").board[0], s) for s in ("empty", "theirs", "mine")}
+    told = headline(without_of(record, "random direction", same)).sentence
+    assert "misread" not in told and told.endswith(
+        "without it the prediction moves by 0.02 nats (the same change turned at random: 0.01)."
+    )
+    only_mine = without_of(record, "random direction", same | {"theirs": effect(0.0)})
+    assert "more of 100 squares of theirs are misread" in headline(only_mine).sentence
+
+
+def test_a_head_that_mostly_looks_at_one_distance_has_it_named():
+    a = head_of("clear").attention
+    back = tuple(0.98 if k == 3 else 0.0 for k in a.offsets)
+    told = headline(attention_of(head_of("clear"), by_offset=back)).sentence
+    assert told.startswith("Attends to the position 3 moves back (98\u00a0% of its attention; uniform would be 4.9")
+
+
+def test_a_distance_that_few_plies_have_is_not_the_one_attended_to_most():
+    record = head_of("clear")
+    far = attention_of(record, by_offset=tuple(1.0 if k == 53 else 0.02 * (k == 1) for k in record.attention.offsets))
+    assert far.attention.best_offset == 1
+    assert "The move attended to most is the one 1 back" in head_sentences.attention(far)
+    assert head_sentences.attention(head_of("idle")).endswith("The move attended to most is the first.")
+
+
+def test_maps_by_square_of_a_head_that_the_ply_decides_come_with_a_warning():
+    record, warning = head_of("clear"), "not a preference for squares"
+    assert not head_sentences.places(record) and warning not in page_of("clear")
+    one = tuple(0.9 * (k == 1) for k in record.attention.offsets)
+    for changes, words in (
+        ({"unexplained": 0.05, "by_offset": one}, "It looks by distance alone; "),
+        ({"distance": effect(0.04)}, "It looks by ply alone; "),
+        ({"unexplained": 0.05, "kind": head_of("idle").attention.kind}, "It looks at the first move, "),
+    ):
+        html = head_page(attention_of(record, **changes))
+        before = html[: html.index("By place, relative")]
+        assert words in before and warning in before[before.index("By how long ago") :]
+        assert '<div class="map"><div class="faint">' in html
+
+
+def test_what_is_next_to_nothing_is_drawn_faint_and_said_to_be():
+    assert head_words.faint(head_of("clear")) == head_words.faint(head_of("none")) == ""
+    assert 'class="faint"' not in page_of("clear")
+    little = dataclasses.replace(head_of("clear"), writes=dataclasses.replace(head_of("clear").writes, norm=1.9))
+    index = dataclasses.replace(synthetic_index([record_of("match")]), entries=())
+    for record, because in ((little, "next to nothing"), (head_of("idle"), IDLE)):
+        for html in (head_page(record), index_page(dataclasses.replace(index, heads=(head_entry(record),)))):
+            assert 'class="faint"' in html and because in html
+    assert 'class="faint"' not in index_page(dataclasses.replace(index, heads=(head_entry(head_of("clear")),)))
+
+
+def test_a_kl_lost_in_rounding_is_written_as_such_and_without_interval():
+    html = head_page(without_of(head_of("idle"), "mean", {}, kl=effect(1e-8, 1e-9)))
+    shown = re.findall(r'data-path="causes.methods.0.kl.mean"[^>]*>([^<]*)</span> <small>([^<]*)</small>', html)
+    assert shown == [("&lt;\u00a01e−6", "")] * 2  # the tile and the table
+    shown = re.sub(r'data-v="[^"]*"|<pre>.*?</pre>', "", html, flags=re.S)  # the raw numbers stay as they are
+    assert "moves by &lt;\u00a01e−6 nats" in shown and "e-08" not in shown
+
+
+def test_the_kl_bar_is_on_one_scale_for_all_heads():
+    assert [on_kl_scale(v) for v in (0.0, 1e-9, 1e-6, 1e-3, 1.0)] == pytest.approx([0, 0, 0, 0.5, 1])
+
+
+def test_a_reading_worse_than_guessing_is_called_so():
+    record = head_of("clear")
+    low = dataclasses.replace(record, reading=dataclasses.replace(record.reading, accuracy=effect(0.55, 0.001)))
+    assert "fewer than by guessing" in head_sentences.reading(low) and "below guessing; " in head_page(low)
+    assert "guessing:" not in head_sentences.reading(record) and "below guessing" not in page_of("clear")
+
+
+def test_no_line_breaks_inside_a_number_or_an_interval():
+    assert head_words.unbroken("a 12 % [−0.5, +0.1] < 0.1 % 3–4 %") == (
+        "a 12\u00a0% [−0.5,\u00a0+0.1] <\u00a00.1\u00a0% 3\u2060–\u20604\u00a0%"
+    )
 
 
 def test_levels_are_symmetric_and_bounded():
@@ -339,13 +454,26 @@ def test_checks_cover_patterns_weights_and_an_ablation(built):
         assert any(p.startswith(start) for p in paths), start
 
 
-@pytest.mark.parametrize("start", ["examples.0", "moves.link_board", "neighbours.", "causes.example.kl"])
-def test_a_wrong_number_stops_the_build(bench, start):
-    record = bench.head("L1H2").record
-    path = next(p for p in sampled_paths(record) if p.startswith(start))
-    truth = recompute(bench, record)
-    with pytest.raises(PageError, match=re.escape(path)):
-        check_record(record, lambda p: truth(p) + (0.01 if p == path else 0), sampled_paths(record))
+def test_a_wrong_number_stops_the_build(bench, built):
+    record = built.record
+    truth = {c.path: c.recomputed for c in record.checks}
+    check_record(record, truth.__getitem__, sampled_paths(record))
+    for start in ("examples.0", "moves.link_board", "neighbours.", "causes.example.kl"):
+        path = next(p for p in sampled_paths(record) if p.startswith(start))
+        with pytest.raises(PageError, match=re.escape(path)):
+            check_record(record, (truth | {path: truth[path] + 0.01}).__getitem__, sampled_paths(record))
+    path = sampled_paths(record)[0]
+    assert recompute(bench, record)(path) == pytest.approx(truth[path])
+
+
+def test_too_few_games_are_refused_with_how_many_it_takes(bench):
+    few = dataclasses.replace(bench, games=generate(1, seed=bench.seed))
+    with pytest.raises(InputError, match=r"^1 game: .* at least (\d+) random games$") as refused:
+        few.head("L0H1")
+    least = int(re.findall(r"\d+", str(refused.value))[-1])
+    assert all(len(half) for half in generate(least, seed=bench.seed).split(0.5, bench.seed))
+    with pytest.raises(InputError):
+        generate(least - 1, seed=bench.seed).split(0.5, bench.seed)
 
 
 def test_the_costliest_head_of_each_layer_is_chosen(bench):
@@ -385,6 +513,9 @@ def test_a_site_of_heads_alone_needs_no_pass_over_neurons(bench, tmp_path):
     path, index = build_site(fresh, tmp_path / "site", ["L0H1"])
     assert "mining" not in fresh.__dict__
     assert [e.unit for e in index.units] == ["L0H1"] and (path.parent / "L0H1.json").is_file()
+    p = index.provenance
+    assert p.command.startswith("othello-circuits report L0H1 --model ") and p.command in unescape(path.read_text())
+    assert p.python.endswith(", \"report\", ['L0H1'])") and p.python in unescape(path.read_text())
 
 
 def test_head_and_neuron_point_to_each_other(bench, run):
