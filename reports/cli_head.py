@@ -50,6 +50,7 @@ def head(
     if parsed is None and out is not None:
         raise InputError("--out is for the page of one head: name it, like L2H5")
 
+    from reports.head_positions import check_games
     from reports.workbench import open_model
 
     bench = open_model(
@@ -57,6 +58,7 @@ def head(
         cache=cache or True, random_weights=random_weights,
     )  # fmt: skip
     if parsed is None:
+        check_games(bench)
         emit(table(bench), as_json, bench.heads.table() if not as_json else "")
         return
     report = bench.head(parsed)
