@@ -43,7 +43,8 @@ def attention(r: HeadRecord) -> str:
     if a.kind.name == "first":
         return f"{text} The move attended to most is the first."
     best = a.best_offset
-    back = "the one just played" if a.offsets[best] == 0 else f"the one {a.offsets[best]} back"
+    back = {0: "the one just played", 1: "the one before the last"}
+    back = back.get(a.offsets[best], f"the one {a.offsets[best]} moves back")
     return text + f" The move attended to most is {back}, at {percent(a.by_offset[best])}."
 
 
