@@ -15,7 +15,7 @@ import torch
 from circuits import edit_benchmark, edit_cases, edit_tuning
 from circuits.board_edits import EditCases, join
 from circuits.board_readers import BoardReader
-from circuits.edit_benchmark import Benchmark
+from circuits.edit_results import SCALES, Benchmark
 from circuits.edit_tuning import Tuning
 from circuits.errors import InputError
 from circuits.games import MIDDLE_BAND, generate
@@ -118,7 +118,7 @@ class Plan:
         m, n = len(self.methods), n_layers
         tuning = m * (6 * n + len(edit_tuning.FRACTIONS) * len(edit_tuning.spans(n))) * 2 * self.tune
         sizes = [self.cases] * 2 + [self.two_squares] + [len(cases) for cases in files.values()]
-        measuring = (2 * (m + VARIANTS) + n * (m + len(edit_benchmark.SCALES))) * sum(sizes)
+        measuring = (2 * (m + VARIANTS) + n * (m + len(SCALES))) * sum(sizes)
         rolled = sum(3 * MOVES * min(self.rollouts, size) for size in sizes)
         return (
             f"roughly {_about(tuning)} passes of tuning, {_about(measuring)} of measuring and {_about(rolled)} of "

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from circuits.edit_benchmark import NO_EDIT, PERFECT
+from circuits.edit_results import NO_EDIT, PERFECT
 from reports.charts import LEFT, RIGHT, svg, ticks
 from reports.curves import Curve, curves
 from reports.edit_benchmark_records import BenchmarkRecord, Mean

@@ -10,7 +10,7 @@ from typing import Any
 
 from markupsafe import escape
 
-from circuits.edit_benchmark import NO_EDIT, PERFECT
+from circuits.edit_results import NO_EDIT, PERFECT
 from circuits.edit_scores import NAMES
 from reports import edit_benchmark_figures as f
 from reports import edit_benchmark_words as w

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import ClassVar
 
-from circuits.edit_benchmark import Benchmark, Interval, RolloutRow
+from circuits.edit_results import Benchmark, Interval, RolloutRow
 from circuits.edit_tuning import Tuning
 from circuits.saliency import SaliencyScore
 from reports.patch_records import Origin, finite
@@ -25,7 +25,7 @@ class Mean(Record):
 
 @dataclass(frozen=True)
 class MethodRow(Record):
-    """One way of playing on one set of cases; see `circuits.edit_benchmark.Row`."""
+    """One way of playing on one set of cases; see `circuits.edit_results.Row`."""
 
     cases: str
     name: str
@@ -38,7 +38,7 @@ class MethodRow(Record):
 
 @dataclass(frozen=True)
 class SetRecord(Record):
-    """A set of cases; see `circuits.edit_benchmark.CaseSet`."""
+    """A set of cases; see `circuits.edit_results.CaseSet`."""
 
     name: str
     source: str
@@ -134,7 +134,7 @@ def benchmark_record(
     rollouts: int, probe_source: str, origin: Origin,
 ) -> BenchmarkRecord:  # fmt: skip
     """The record of what was measured; ``rollouts``: cases of a set that were rolled out, at most."""
-    from circuits.edit_benchmark import BINS, SCALES
+    from circuits.edit_results import BINS, SCALES
 
     sizes = {s.name: s.cases for s in b.sets}
     tuned = []

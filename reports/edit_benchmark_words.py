@@ -4,7 +4,7 @@ A method *fails* where it leaves more than `FAILS` of the error that there is wi
 Sentences on reasons say what was measured; what it suggests is marked as likely.
 """
 
-from circuits.edit_benchmark import NO_EDIT
+from circuits.edit_results import NO_EDIT
 from reports.edit_benchmark_build import RELEASED
 from reports.edit_benchmark_figures import interval, names_of
 from reports.edit_benchmark_records import BenchmarkRecord, Mean

@@ -5,7 +5,7 @@ import math
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from circuits.edit_benchmark import BINS, NO_EDIT, PERFECT, SCALES, Benchmark
+from circuits.edit_results import BINS, NO_EDIT, PERFECT, SCALES, Benchmark
 from circuits.notation import LABELS
 from circuits.rollout import MOVES
 from circuits.saliency import SaliencyMaps

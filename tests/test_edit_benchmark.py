@@ -6,9 +6,10 @@ import torch
 import probes
 from circuits import edit_tuning, plain
 from circuits.board_edits import join
-from circuits.edit_benchmark import NO_EDIT, PERFECT, Benchmark, run
+from circuits.edit_benchmark import run
 from circuits.edit_cases import natural, unnatural
 from circuits.edit_changes import Ground
+from circuits.edit_results import NO_EDIT, PERFECT, Benchmark
 from circuits.edit_scores import score
 from circuits.edit_tuning import tune, unit_of
 from circuits.errors import InputError

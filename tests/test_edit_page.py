@@ -9,7 +9,7 @@ from dataclasses import replace
 import pytest
 
 from circuits.board_edits import EditCases, parse_edit
-from circuits.edit_benchmark import Benchmark, CaseSet, Interval, RolloutRow, Row
+from circuits.edit_results import Benchmark, CaseSet, Interval, RolloutRow, Row
 from circuits.edit_scores import NAMES
 from circuits.edit_tuning import Tried, Tuning
 from circuits.effects import Ratio
