@@ -308,7 +308,7 @@ def test_a_distance_that_few_plies_have_is_not_the_one_attended_to_most():
     record = head_of("clear")
     far = attention_of(record, by_offset=tuple(1.0 if k == 53 else 0.02 * (k == 1) for k in record.attention.offsets))
     assert far.attention.best_offset == 1
-    assert "The move attended to most is the one 1 back" in head_sentences.attention(far)
+    assert "The move attended to most is the one before the last" in head_sentences.attention(far)
     assert head_sentences.attention(head_of("idle")).endswith("The move attended to most is the first.")
 
 
