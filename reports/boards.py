@@ -13,10 +13,10 @@ from collections.abc import Iterable, Sequence
 from markupsafe import Markup, escape
 
 from circuits.notation import CENTRE, LABELS, ROWS
+from circuits.serial import Record
 from reports.fit_records import Fit
 from reports.headline import what
 from reports.records import Board, Example
-from reports.serial import Record
 from reports.text import fixed, number
 
 CELL, LEFT, TOP = 10, 9, 8

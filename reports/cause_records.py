@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from circuits.errors import InputError
-from reports.serial import Record
+from circuits.serial import Record
 
 Board = Annotated[tuple[float | None, ...], 64]
 

@@ -16,10 +16,10 @@ from collections.abc import Callable, Sequence
 from html.parser import HTMLParser
 
 from circuits.notation import LABELS
+from circuits.serial import Record, at
 from reports.boards import corner
 from reports.headline import headline
 from reports.records import CheckedCell, NeuronRecord
-from reports.serial import Record, at
 
 DIGITS = 4  # significant digits in which pages carry numbers
 

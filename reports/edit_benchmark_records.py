@@ -6,8 +6,8 @@ from typing import ClassVar
 from circuits.edit_results import Benchmark, Interval, RolloutRow
 from circuits.edit_tuning import Tuning
 from circuits.saliency import SaliencyScore
+from circuits.serial import Record
 from reports.patch_records import Origin, finite
-from reports.serial import Record
 
 
 @dataclass(frozen=True)

@@ -7,8 +7,8 @@ mean over some seeds), and for a player that knows the edited board and plays un
 from dataclasses import dataclass
 from typing import Annotated, ClassVar
 
+from circuits.serial import Record
 from reports.patch_records import Origin
-from reports.serial import Record
 
 #: where the readings and all later layers are computed
 LAYER_NORM = "folded weights; recomputed at every LayerNorm after the change, the final one included"

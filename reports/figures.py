@@ -9,9 +9,9 @@ from plotly.subplots import make_subplots
 
 from circuits.errors import InputError
 from circuits.notation import LABELS, ROWS
+from circuits.serial import at
 from reports.index_records import IndexRecord
 from reports.records import Board, NeuronRecord
-from reports.serial import at
 
 BLUE, ORANGE, GREY, PAPER = "#1c5fb0", "#c05208", "#aab4c0", "#f3f4f6"
 SCALE = [[0, ORANGE], [0.5, PAPER], [1, BLUE]]

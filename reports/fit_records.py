@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from reports.serial import Record
+from circuits.serial import Record
 
 
 @dataclass(frozen=True)

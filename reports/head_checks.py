@@ -16,10 +16,10 @@ from torch import Tensor
 from circuits.errors import InputError
 from circuits.games import Address
 from circuits.notation import LABELS, parse_unit
+from circuits.serial import at
 from reports import head_charts, head_words
 from reports.checks import Page, PageError, compare, compare_board, compare_position, number_in
 from reports.head_records import Attended, HeadRecord
-from reports.serial import at
 from reports.workbench import Workbench
 
 PATTERNS = 8  # sampled attention values

@@ -12,10 +12,10 @@ from typing import Annotated, ClassVar, Literal
 
 from circuits.errors import InputError
 from circuits.notation import LABELS, parse_unit
+from circuits.serial import Record
 from reports.cause_records import Effect
 from reports.fit_records import Sample
 from reports.records import Board, CheckedCell, Neighbour, Provenance, StateBoard
-from reports.serial import Record
 
 Map = Annotated[tuple[float | None, ...], 225]
 #: empty, theirs, mine: the probe's class order

@@ -3,9 +3,9 @@
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
+from circuits.serial import Record
 from reports.fit_records import Sample
 from reports.records import Board, Provenance
-from reports.serial import Record
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from circuits.features import literal_bits
 from circuits.notation import LABELS, token_square
 from circuits.othello import Boards, bits_to_bool
 from circuits.pairs import COMPARED, Pairs
-from reports.serial import Record
+from circuits.serial import Record
 
 #: so many of the literals that differ most often are kept
 LITERALS_KEPT = 12

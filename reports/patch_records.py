@@ -18,9 +18,9 @@ from circuits.othello_model import OthelloModel
 from circuits.pairs import Pairs
 from circuits.patch_results import DIRECTIONS, Patched
 from circuits.patching import sweep
+from circuits.serial import Record
 from circuits.subspaces import SubspacePatch
 from reports.pair_records import PairsRecord, pairs_record
-from reports.serial import Record
 
 PACKAGES = ("torch", "othello-circuits")
 LAYER_NORM = "folded weights; recomputed in the patched run"

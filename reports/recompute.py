@@ -15,8 +15,8 @@ from torch import Tensor
 from circuits.errors import InputError
 from circuits.games import Address
 from circuits.notation import LABELS, parse_unit, square, token
+from circuits.serial import at
 from reports.records import NeuronRecord
-from reports.serial import at
 from reports.workbench import Workbench
 
 

@@ -12,9 +12,9 @@ from typing import Annotated, ClassVar, Literal
 
 from circuits.errors import InputError
 from circuits.notation import LABELS, parse_unit
+from circuits.serial import Record
 from reports.cause_records import Causes
 from reports.fit_records import Patterns, Sample
-from reports.serial import Record
 
 Board = Annotated[tuple[float | None, ...], 64]
 CountBoard = Annotated[tuple[int, ...], 64]

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from circuits.notation import parse_unit
+from circuits.serial import at
 from reports import boards, cause_view, charts, tables, words
 from reports.captions import captions, sentence_case
 from reports.headline import (
@@ -19,7 +20,6 @@ from reports.headline import (
     permille,
 )
 from reports.records import Board, Example, Examples, NeuronRecord
-from reports.serial import at
 from reports.text import exact, fixed, number, percent
 
 

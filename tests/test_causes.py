@@ -16,6 +16,7 @@ from circuits.patching import patch
 from circuits.patterns import FACTS
 from circuits.recorded_games import Paired, Positions, RecordedGames, pair_runs, rerun
 from circuits.senders import senders_into
+from circuits.serial import at
 from reports import cause_ablation, cause_controls, cause_words
 from reports.build import neuron_record
 from reports.cause_ablation import without
@@ -27,7 +28,6 @@ from reports.causes import causes
 from reports.checks import PageError, check_page, check_record, sampled_paths
 from reports.neuron import neuron_page
 from reports.recompute import recompute
-from reports.serial import at
 
 
 @pytest.fixture(scope="module")

@@ -19,6 +19,7 @@ from circuits.errors import InputError
 from circuits.games import Address, generate
 from circuits.head_sources import CATEGORIES, FACTS
 from circuits.notation import LABELS, PLAYABLE, Unit
+from circuits.serial import at
 from circuits.weights import heads_to_head, heads_to_neuron, neuron_to_heads
 from probes.linear import LinearProbe
 from probes.sets import ProbeSet
@@ -31,7 +32,6 @@ from reports.head_records import HeadRecord
 from reports.head_view import on_kl_scale
 from reports.head_words import CLEAR, IDLE, NONE, PART, headline
 from reports.index_records import IndexRecord
-from reports.serial import at
 from reports.site import head_entry, index_page, write_site
 from reports.site_build import build_site
 

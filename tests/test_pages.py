@@ -13,11 +13,11 @@ from synthetic_record import record_of, synthetic_index
 
 from circuits.errors import InputError
 from circuits.notation import LABELS
+from circuits.serial import at
 from reports import boards, charts, figures
 from reports.checks import PageError, check_page, check_record, sampled_paths
 from reports.neuron import NeuronReport, neuron_page
 from reports.records import NeuronRecord
-from reports.serial import at
 from reports.site import index_page, write_site
 from reports.text import fixed, number, percent
 

@@ -13,12 +13,12 @@ from sklearn.metrics import f1_score, precision_score, recall_score
 from synthetic_record import WIDTH, record_of, synthetic_index
 
 from circuits.errors import InputError
+from circuits.serial import at
 from reports import headline as h
 from reports import words
 from reports.fit_records import Counts, Sample
 from reports.index_records import IndexRecord
 from reports.records import CheckedCell, NeuronRecord, Reads, Share, Spectrum
-from reports.serial import at
 
 KINDS = ("match", "partly", "none", "dead")
 
