@@ -110,6 +110,7 @@ class Gallery:
         # Copies of one game are one draw of the bootstrap.
         self.transcript = self.games.tokens.unique(dim=0, return_inverse=True)[1][self.row]
         self._columns: dict[int, Tensor] = {}
+        self._best: dict[Unit, tuple[str, float]] = {}
 
     def __len__(self) -> int:
         return len(self.row)
@@ -162,11 +163,7 @@ class Gallery:
         """
         acts = self.activations(unit)
         standard, which = self._standard
-        if not len(which):
-            raise InputError(
-                f"no fact holds and fails to {MIN_OCCURRENCES} times in both halves of {len(self.games)} games: "
-                "give more games"
-            )
+        self._enough(which)
         generator = torch.Generator().manual_seed(unit.layer << 20 | unit.index)
         shuffled = torch.stack([self._deal(unit, generator) for _ in range(SHUFFLES)])
         r = _unit_rows(torch.cat([acts[None], shuffled])[:, self.train]) @ standard
@@ -177,6 +174,28 @@ class Gallery:
             for a, facts in zip(shuffled, shortlist[1:], strict=True)
         ]
         return FactScores(scores, sum(null) / len(null), self._ply_variance_explained(acts), len(which))
+
+    def best(self, unit: Unit) -> tuple[str, float]:
+        """The name and the held-out F1 of the fact that `score` puts first, without its controls; kept.
+
+        Raises:
+            InputError: as `score`.
+        """
+        if unit not in self._best:
+            acts = self.activations(unit)
+            standard, which = self._standard
+            self._enough(which)
+            r = _unit_rows(acts[None, self.train])[0] @ standard
+            fact, threshold = self._fits(acts, which[r.topk(min(SHORTLIST, len(which))).indices])[0]
+            self._best[unit] = FACTS[fact], _f1(self._agreement(acts, fact, threshold, ~self.train))
+        return self._best[unit]
+
+    def _enough(self, which: Int[Tensor, "fact"]) -> None:
+        if not len(which):
+            raise InputError(
+                f"no fact holds and fails to {MIN_OCCURRENCES} times in both halves of {len(self.games)} games: "
+                "give more games"
+            )
 
     def fact(self, fact: int) -> Bool[Tensor, "position"]:
         """Where one of `FACTS` holds."""

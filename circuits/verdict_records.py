@@ -3,7 +3,7 @@
 Scores are of held-out games unless they say otherwise; an `Estimate` has the 95 % bootstrap interval over games.
 Activations are the subject's scalar (`circuits.rule_subjects`): a neuron's own, after the non-linearity. Changes of
 activation are also given as a *share* of the distance between its mean where the rule holds and where it fails on the
-training games (1: as much as the rule is worth). ``None`` stands for what could not be measured, with a reason beside it.
+training games (1: as much as the rule is worth). ``None``: could not be measured, with a reason beside it.
 """
 
 from dataclasses import dataclass, field
@@ -183,6 +183,8 @@ class BoardEdit(Record):
     p: float | None  # of change against the random one's, paired
     p_family: float | None
     reason: str = ""
+    elsewhere: Estimate | None = None  # share, of the same edit on a random square of which the rule says nothing
+    where: str = ""  # at which layers: just before the subject ("L7 mid"), or early ("L3-L6")
 
 
 @dataclass(frozen=True)
@@ -196,7 +198,7 @@ class Sender(Record):
     )
     verified: Estimate | None  # the change of the activation by path patching, as a share, on other pairs
     p_family: float | None
-    direction: str  # "excites" or "inhibits": does its change raise or lower the subject where the literal holds
+    direction: str  # of neurons "excites" or "inhibits", by what more of it does; of others "carries" or "opposes"
     fact: str  # its own best fact, "" where none was asked for
     fact_f1: float | None
 
@@ -232,6 +234,7 @@ class Write(Record):
     random: tuple[float, ...]  # the same loss for random units of the layer
     p: float | None  # (1 + random ones as large) / (1 + n)
     reason: str = ""
+    by_point: dict[str, float] = field(default_factory=dict)  # of a reading: the loss at each later point, on average
 
 
 @dataclass(frozen=True)
@@ -298,4 +301,6 @@ class Verdict(Record):
     band: tuple[int, int]
     seed: int
     seconds: dict[str, float] = field(default_factory=dict)
+    command: str = ""  # the shell command that makes this verdict, "" where none was given
+    python: str = ""  # and the Python line
     version: int = 1

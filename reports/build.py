@@ -11,29 +11,29 @@ from importlib.metadata import version
 
 import torch
 from jaxtyping import Float, Int
-from scipy.stats import beta
 from torch import Tensor
 
 from circuits import attribution, patterns, weights
 from circuits.directions import Directions
 from circuits.errors import InputError
 from circuits.notation import LABELS, N_SQUARES, SQUARE_TOKEN, Unit
+from circuits.verdict_records import Verdict
 from reports import fit_records as fr
 from reports import records as r
 from reports.causes import causes
 from reports.checks import check_record
+from reports.neighbours import neighbours
 from reports.positions import examples
 from reports.recompute import recompute
 from reports.workbench import Workbench
 
 BINS = 48
-NEIGHBOURS = 8
 TOP_SHARE = 0.99
 PACKAGES = ("torch", "transformer-lens", "othello-circuits")
 
 
-def neuron_record(bench: Workbench, unit: Unit, chosen: str) -> r.NeuronRecord:
-    """The record of one neuron, checked.
+def neuron_record(bench: Workbench, unit: Unit, chosen: str, verdict: Verdict | None = None) -> r.NeuronRecord:
+    """The record of one neuron, checked; with a verdict on a rule, where one was tried on it.
 
     Raises:
         PageError: a sampled number is not what another route gives.
@@ -57,7 +57,8 @@ def neuron_record(bench: Workbench, unit: Unit, chosen: str) -> r.NeuronRecord:
         square_states=_square_states(bench, acts),
         conditional_means=_conditional_means(bench, unit),
         writes=_writes(bench, unit),
-        neighbours=_neighbours(bench, unit),
+        neighbours=neighbours(bench, unit),
+        verdict=verdict,
     )
     record = replace(record, causes=causes(bench, record))
     return replace(record, checks=check_record(record, recompute(bench, record)))
@@ -311,33 +312,3 @@ def _conditional_means(bench: Workbench, unit: Unit) -> r.ConditionalMeans:
         *(tuple(n.tolist()) for n in counts),
         activity.sample,
     )  # fmt: skip
-
-
-def _neighbours(bench: Workbench, unit: Unit) -> r.Neighbours:
-    up = weights.neurons_to_neuron(bench.model, unit)
-    down = weights.neuron_to_neurons(bench.model, unit)
-    d_model = bench.model.shape.d_model
-
-    def strongest(layers: list[Tensor], first: int) -> tuple[r.Neighbour, ...]:
-        if not layers:
-            return ()
-        values = torch.cat(layers)
-        width = len(layers[0])
-        order = values.abs().topk(min(NEIGHBOURS, len(values))).indices.tolist()
-        return tuple(r.Neighbour(str(Unit(first + i // width, "neuron", i % width)), float(values[i])) for i in order)
-
-    n_up, n_down = sum(map(len, up)), sum(map(len, down))
-    return r.Neighbours(
-        upstream=strongest(up, 0),
-        downstream=strongest(down, unit.layer + 1),
-        measure="cosine of the writer’s output weight with the reader’s input weight",
-        n_upstream=n_up,
-        n_downstream=n_down,
-        null_upstream=_largest_cosine(n_up, d_model - 1) if n_up else None,
-        null_downstream=_largest_cosine(n_down, d_model - 1) if n_down else None,
-    )
-
-
-def _largest_cosine(n: int, dimensions: int) -> float:
-    """The median largest |cosine| of n random vectors with a fixed one: cos^2 is Beta(1/2, (d - 1) / 2)."""
-    return float(beta.ppf(0.5 ** (1 / n), 0.5, (dimensions - 1) / 2) ** 0.5)

@@ -61,7 +61,8 @@ def captions(r: NeuronRecord) -> dict[str, str]:
         "neighbours": (
             f"{sentence_case(r.neighbours.measure)}; of {count(r.neighbours.n_upstream)} units upstream and "
             f"{count(r.neighbours.n_downstream)} downstream, strongest first. {weights_only} Whether two units "
-            "are ever active together is not in it."
+            "are ever active together is not in it. Beside each neuron the single fact that describes it best, chosen "
+            "on the training games, and its F1 on the held-out ones, as for this one above."
         ),
     }
 

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from circuits.head_sources import CATEGORIES, FACTS
 from circuits.notation import N_CTX, N_SQUARES, Unit
+from circuits.verdict_records import Verdict
 from circuits.weights import head_points
 from probes.head_ablation import PLAY
 from reports import head_records as hr
@@ -55,8 +56,8 @@ LAYER_NORM = (
 )
 
 
-def head_record(bench: Workbench, unit: Unit, chosen: str) -> hr.HeadRecord:
-    """The record of one head, checked.
+def head_record(bench: Workbench, unit: Unit, chosen: str, verdict: Verdict | None = None) -> hr.HeadRecord:
+    """The record of one head, checked; with a verdict on a rule, where one was tried on it.
 
     Raises:
         InputError: too few games to learn from some and test on others.
@@ -76,6 +77,7 @@ def head_record(bench: Workbench, unit: Unit, chosen: str) -> hr.HeadRecord:
         reading=_reading(bench, unit),
         causes=_causes(bench, unit),
         neighbours=neighbours(bench.model, unit, bench.seed),
+        verdict=verdict,
     )
     return replace(record, checks=check_record(record, recompute(bench, record), sampled_paths(record)))
 

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Literal
 from circuits.errors import InputError
 from circuits.notation import LABELS, parse_unit
 from circuits.serial import Record
+from circuits.verdict_records import Verdict
 from reports.cause_records import Effect
 from reports.fit_records import Sample
 from reports.records import Board, CheckedCell, Neighbour, Provenance, StateBoard
@@ -284,7 +285,7 @@ class Connected(Record):
 class HeadRecord(Record):
     """Everything on one head's page."""
 
-    VERSION: ClassVar[int] = 1
+    VERSION: ClassVar[int] = 2
 
     unit: str
     layer: int
@@ -298,8 +299,9 @@ class HeadRecord(Record):
     reading: Reading
     causes: HeadCauses | None  # None: not measured
     neighbours: tuple[Connected, ...]
+    verdict: Verdict | None = None  # on a rule that was tested on it
     checks: tuple[CheckedCell, ...] = ()
-    version: int = 1
+    version: int = 2
 
     def __post_init__(self) -> None:
         super().__post_init__()

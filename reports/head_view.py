@@ -5,12 +5,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from circuits.notation import LABELS
-from reports import boards, charts, head_cause_view, head_charts, head_sentences, head_words, head_write_view, tables
+from reports import (
+    boards,
+    charts,
+    head_cause_view,
+    head_charts,
+    head_sentences,
+    head_words,
+    head_write_view,
+    tables,
+    verdict_view,
+)
 from reports.head_captions import captions, fact_note
 from reports.head_cells import ends, interval, map_csv, map_words, nats, one_decimal, value_map
 from reports.head_records import Attended, AttendedList, HeadRecord
 from reports.text import exact, fixed, number, percent
-from reports.view import tile
+from reports.tiles import tile
 
 
 class HeadView:
@@ -46,6 +56,7 @@ class HeadView:
             "logits": head_write_view.logits(self.r),
             "alone": head_write_view.alone(self.r),
             "causes": head_cause_view.causes(r) if r.causes is not None else None,
+            "verdict": verdict_view.embedded(r.verdict, self.python, self.links) if r.verdict is not None else None,
             "connections": head_cause_view.connections(r, self.links),
             "checks": tables.checks(r.checks),
             "grades": head_words.grades_in_words(),

@@ -15,13 +15,11 @@ Three tests, all on held-out games:
 nats and the squares read right by less than `MISREAD_AT`, both with the whole interval. ``no clear role``: all else.
 """
 
-import re
-
 from reports.cause_records import Effect
 from reports.head_records import Attention, Group, HeadRecord, Link, Moved, PointChange, Separation, Without
 from reports.headline import Headline, listed
 from reports.headline import standing_out as headline_square
-from reports.text import fixed, number, percent
+from reports.text import fixed, number, percent, unbroken
 
 SHARE_AT = 0.02
 MISREAD_AT = 0.001
@@ -278,13 +276,6 @@ def _why(r: HeadRecord, tests: dict[str, bool]) -> str:
 def nats(kl: float) -> str:
     """A KL divergence: two digits, or that it is lost in rounding."""
     return "< 1e−6" if kl < KL_NOISE else number(kl, 2)
-
-
-def unbroken(text: str) -> str:
-    """The text with no line break inside a number with its unit or inside an interval."""
-    text = re.sub(r"(?<=\d) (?=%)|(?<=<) (?=\d)", "\u00a0", text)
-    text = re.sub(r"\[[^\]]*\]", lambda found: found[0].replace(" ", "\u00a0"), text)
-    return re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", text)
 
 
 def with_interval(e: Effect, scale: float = 100.0, places: int | None = None) -> str:

@@ -69,12 +69,29 @@ class Dot:
     title: str
 
 
-def dots(name: str, rows: Sequence[tuple[str, Sequence[Dot]]], x_label: str, words: str, per_cent: bool) -> Markup:
-    """A row for each name, its means as dots on their intervals, over a common axis that holds zero."""
-    left, right, top, height = 138, RIGHT - 4, 4, 25
+def dots(
+    name: str,
+    rows: Sequence[tuple[str, Sequence[Dot]]],
+    x_label: str,
+    words: str,
+    per_cent: bool,
+    clouds: Mapping[int, Sequence[float]] | None = None,
+    beside: float | None = None,
+) -> Markup:
+    """A row for each name, its means as dots on their intervals, over a common axis that holds zero.
+
+    Args:
+        clouds: many values of a row by its index, each a thin stroke.
+        beside: a value marked by a dashed line through all rows.
+    """
+    # Room for the longest name, in the larger letters of narrow screens.
+    left = max(138, min(190, 10 + round(7.6 * max((len(label) for label, _ in rows), default=0))))
+    right, top, height = RIGHT - 4, 4, 25
     floor = top + height * len(rows)
+    clouds = clouds or {}
     values = [v for _, ds in rows for d in ds for v in (d.value, d.low, d.high) if v is not None]
-    low, high = min(0.0, *values), max(0.0, *values)
+    values += [v for many in clouds.values() for v in many] + ([] if beside is None else [beside])
+    low, high = min((0.0, *values)), max((0.0, *values))
     low, high = low - 0.03 * (high - low or 1), high + 0.03 * (high - low or 1)
 
     def x(v: float) -> float:
@@ -86,9 +103,14 @@ def dots(name: str, rows: Sequence[tuple[str, Sequence[Dot]]], x_label: str, wor
         body.append(f'<path class="rule" d="M{x(v):.1f} {top}V{floor}"/>')
         body.append(f'<text class="tick" x="{x(v):.1f}" y="{floor + 14}" text-anchor="middle">{text}</text>')
     body.append(f'<path class="axis" d="M{x(0.0):.1f} {top}V{floor}"/>')
+    if beside is not None:
+        body.append(f'<path class="base" d="M{x(beside):.1f} {top}V{floor}"/>')
     for i, (label, ds) in enumerate(rows):
         middle = top + height * i + height / 2
         body.append(f'<text class="tick" x="{left - 8}" y="{middle + 4}" text-anchor="end">{escape(label)}</text>')
+        if many := clouds.get(i):
+            strokes = "".join(f"M{v:.1f} {middle - 6}v12" for v in sorted({round(x(v), 1) for v in many}))
+            body.append(f'<path class="cloud" d="{strokes}"/>')
         for k, d in enumerate(ds):
             y = middle + (k - (len(ds) - 1) / 2) * 9
             parts = []

@@ -17,7 +17,7 @@ from reports import boards
 from reports.captions import sample_words, sentence_case
 from reports.headline import Headline, headline
 from reports.records import NeuronRecord
-from reports.text import count, fixed, number, percent
+from reports.text import count, fixed, number, percent, unbroken
 from reports.view import View
 
 HEIGHT = 900  # of the frame in a notebook
@@ -62,8 +62,9 @@ def environment() -> Environment:
     """The templates, with autoescape on: names and titles reach a page as text, never as markup."""
     env = Environment(loader=PackageLoader("reports"), autoescape=True, undefined=StrictUndefined, trim_blocks=True)
     env.filters.update(
-        fixed=fixed, percent=percent, count=count, number=number, sample_words=sample_words, sentence_case=sentence_case
-    )
+        fixed=fixed, percent=percent, count=count, number=number, sample_words=sample_words,
+        sentence_case=sentence_case, unbroken=unbroken,
+    )  # fmt: skip
     env.tests["longtext"] = lambda cell: isinstance(cell, str) and len(cell) > 60
     env.globals.update(symbol=boards.symbol, definitions=boards.DEFINITIONS, places=boards.places)
     env.globals["css"] = Markup(env.loader.get_source(env, "page.css")[0])

@@ -13,6 +13,7 @@ from typing import Annotated, ClassVar, Literal
 from circuits.errors import InputError
 from circuits.notation import LABELS, parse_unit
 from circuits.serial import Record
+from circuits.verdict_records import Verdict
 from reports.cause_records import Causes
 from reports.fit_records import Patterns, Sample
 
@@ -219,6 +220,8 @@ class Neighbour(Record):
 
     unit: str
     value: float
+    fact: str | None = None  # the single fact that describes it best; None: none was looked for, as of heads
+    fact_f1: float | None = None  # its F1 on held-out games
 
 
 @dataclass(frozen=True)
@@ -248,7 +251,7 @@ class CheckedCell(Record):
 class NeuronRecord(Record):
     """Everything on one neuron's page."""
 
-    VERSION: ClassVar[int] = 2
+    VERSION: ClassVar[int] = 3
 
     unit: str
     layer: int
@@ -266,8 +269,9 @@ class NeuronRecord(Record):
     writes: Writes
     neighbours: Neighbours
     causes: Causes | None = None  # None: not measured
+    verdict: Verdict | None = None  # on a rule that was tested on it
     checks: tuple[CheckedCell, ...] = ()
-    version: int = 2
+    version: int = 3
 
     def __post_init__(self) -> None:
         super().__post_init__()

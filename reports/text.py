@@ -1,5 +1,7 @@
 """How numbers are written on pages: one place for signs, digits and percentages."""
 
+import re
+
 MINUS = "−"
 
 
@@ -40,3 +42,10 @@ def count(n: int) -> str:
 def exact(value: float) -> str:
     """Four significant digits for machine-readable attributes: "-0.3781"."""
     return f"{value:.4g}"
+
+
+def unbroken(text: str) -> str:
+    """The text with no line break inside a number with its unit or inside an interval."""
+    text = re.sub(r"(?<=\d) (?=%)|(?<=<) (?=\d)", "\u00a0", text)
+    text = re.sub(r"\[[^\]]*\]", lambda found: found[0].replace(" ", "\u00a0"), text)
+    return re.sub(r"(?<=\d)–(?=\d)", "\u2060–\u2060", text)

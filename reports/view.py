@@ -1,11 +1,11 @@
 """A neuron's record as the template wants it: boards drawn, numbers written out, tables as rows."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from circuits.notation import parse_unit
 from circuits.serial import at
-from reports import boards, cause_view, charts, tables, words
+from reports import boards, cause_view, charts, tables, verdict_view, words
 from reports.captions import captions, sentence_case
 from reports.headline import (
     GRADES,
@@ -21,6 +21,7 @@ from reports.headline import (
 )
 from reports.records import Board, Example, Examples, NeuronRecord
 from reports.text import exact, fixed, number, percent
+from reports.tiles import tile
 
 
 class View:
@@ -54,6 +55,7 @@ class View:
             "logits": self.logits(),
             "writes": self.writes(),
             "causes": cause_view.causes(r.causes, self.links) if r.causes else None,
+            "verdict": self.verdict(),
             "neighbours": self.neighbours(),
             "checks": tables.checks(r.checks),
             "grades": grades_in_words(),
@@ -235,6 +237,12 @@ class View:
             "moves": moves or "none",
         }
 
+    def verdict(self) -> dict[str, Any] | None:
+        """The rule that was tested, if any."""
+        if self.r.verdict is None:
+            return None
+        return verdict_view.embedded(self.r.verdict, self.python, self.links)
+
     def neighbours(self) -> list[dict[str, Any]]:
         sides = []
         for name in ("upstream", "downstream"):
@@ -246,31 +254,13 @@ class View:
                     "path": f"neighbours.{name}.{i}.value",
                     "exact": exact(n.value),
                     "value": fixed(n.value, 2, sign=True),
+                    "fact": n.fact,
+                    "f1": "" if n.fact_f1 is None else f"{n.fact_f1:.2f}",
                 }
                 for i, n in enumerate(getattr(self.r.neighbours, name))
             ]
             sides.append({"title": name.capitalize(), "rows": rows, "measure": "connection"})
         return sides
-
-
-def tile(
-    label: str,
-    path: str,
-    value: float,
-    baselines: Sequence[tuple[str, float]],
-    beside: str = "",
-    write: Callable[[float], str] = lambda v: percent(max(0.0, v)),
-) -> dict[str, Any]:
-    """One figure of the top: its value, a bar with a tick at each baseline, the baselines in words."""
-    return {
-        "label": label,
-        "path": path,
-        "exact": exact(value),
-        "value": write(value),
-        "beside": beside,
-        "bar": charts.bullet(value, [v for _, v in baselines]),
-        "baselines": " · ".join(f"{name} {write(v)}" for name, v in baselines),
-    }
 
 
 def grades_in_words() -> str:

@@ -32,6 +32,9 @@ from circuits.models import OthelloModel
 from circuits.notation import N_CTX, Unit
 from circuits.patterns import Gallery
 from circuits.recorded_games import RecordedGames
+from circuits.rule_readings import Ground
+from circuits.rule_subjects import Subject
+from circuits.rules import Claim, Rule
 from probes import Evaluation, ProbeSet
 from probes.editing import open_editor
 from probes.evaluation import bundled as bundled_evaluation
@@ -41,6 +44,7 @@ from probes.sets import FORMAT as PROBE_FORMAT
 from reports.edit_page import EditReport, edit_report
 from reports.head import HeadReport
 from reports.neuron import NeuronReport
+from reports.verdict_page import VerdictReport
 
 #: games mined when none are given
 GAMES = 4000
@@ -79,7 +83,7 @@ class Workbench:
     @cached_property
     def mining(self) -> Mining:
         """The pass over all neurons: from the cache, or run now."""
-        path = self.cache and self.cache / f"mining-{self._key()}.safetensors"
+        path = self._mining_path()
         if path and path.is_file():
             try:
                 return Mining.load(path)
@@ -199,6 +203,36 @@ class Workbench:
             InputError: an edit, a transcript or a method that is none.
         """
         return edit_report(self, transcript, edits, method, **options)
+
+    @cached_property
+    def ground(self) -> Ground:
+        """What verdicts are made on; see `reports.verdict_build.ground`."""
+        from reports.verdict_build import ground
+
+        return ground(self)
+
+    def test(self, unit: str | Unit | Sequence[str] | Subject, rule: str | Rule | Claim) -> VerdictReport:
+        """Test what a unit is said to compute; shows itself in Jupyter, saves itself as a page.
+
+        Args:
+            unit: a neuron, a head, several neurons ("L5N3, L5N7"), or a direction ("L4 post C0 mine").
+            rule: such as ``"C0 empty & D1 theirs & E2 mine => +C0"``, or made with `circuits.rules.sq`.
+
+        Raises:
+            InputError: no such unit, or a rule that cannot be read.
+        """
+        from reports.verdict_build import verdict
+
+        return VerdictReport(verdict(self, unit, rule))
+
+    @property
+    def is_mined(self) -> bool:
+        """Whether the pass over all neurons is there already."""
+        path = self._mining_path()
+        return "mining" in self.__dict__ or bool(path and path.is_file())
+
+    def _mining_path(self) -> Path | None:
+        return self.cache and self.cache / f"mining-{self._key()}.safetensors"
 
     def _key(self) -> str:
         """What the pass depends on, in 16 hex digits."""

@@ -189,8 +189,10 @@ def synthetic_record(seed=0, kind="match", n_games=60, unit="L5N12", d_model=WID
                         r.Share(0.52, "the board probe’s directions", 124, d_model),
                         r.Share(0.44 if story else 0.25, "the 60 unembedding directions", 60, d_model)),
         neighbours=r.Neighbours(
-            tuple(r.Neighbour(u, v) for u, v in [("L4N700", 0.31), ("L3H2", -0.27), ("L3N12", 0.22), ("L0N5", -0.2)]),
-            tuple(r.Neighbour(u, v) for u, v in [("L6N88", 0.36), ("L7N3", -0.25), ("L6N901", 0.19)]),
+            (r.Neighbour("L4N700", 0.31, "legal C0 via SE x1", 0.734), r.Neighbour("L3H2", -0.27),
+             r.Neighbour("L3N12", 0.22, "D1 theirs", 0.5), r.Neighbour("L0N5", -0.2)),
+            (r.Neighbour("L6N88", 0.36, "legal C0 via SE x1", 0.31), r.Neighbour("L7N3", -0.25, "C0 occupied", 0.2),
+             r.Neighbour("L6N901", 0.19)),
             "cosine of the one’s output weight with the other’s input weight", layer * (NEURONS + HEADS),
             (LAYERS - 1 - layer) * NEURONS, 0.26, 0.24),
         causes=synthetic_causes(rng, board, fits[0].square, kind, layer, scale["held_out"]),

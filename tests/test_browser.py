@@ -6,8 +6,12 @@ import shutil
 import pytest
 from synthetic_head import head_of
 from synthetic_record import record_of, synthetic_index
+from synthetic_verdict import verdict_of
 
+from circuits.verdict_grades import PARTLY
+from reports.neuron import neuron_page
 from reports.site import head_entry, write_site
+from reports.verdict_page import VerdictReport
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",
@@ -20,7 +24,11 @@ pytestmark = pytest.mark.browser
 def site(tmp_path_factory):
     records, heads = [record_of("match"), record_of("none", "L6N88")], [head_of("clear"), head_of("none", "L6H0")]
     index = dataclasses.replace(synthetic_index(records), heads=tuple(head_entry(r) for r in heads))
-    return write_site(tmp_path_factory.mktemp("site"), records + heads, index).parent
+    folder = write_site(tmp_path_factory.mktemp("site"), records + heads, index).parent
+    found = verdict_of(PARTLY)
+    VerdictReport(found).save(folder / "verdict.html")
+    (folder / "tested.html").write_text(neuron_page(dataclasses.replace(records[0], verdict=found)), encoding="utf-8")
+    return folder
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +66,8 @@ def opened(browser, site):
         page.close()
 
 
-@pytest.mark.parametrize("name", ["L5N12.html", "L6N88.html", "L5H2.html", "L6H0.html", "index.html"])
+@pytest.mark.parametrize("name", ["L5N12.html", "L6N88.html", "L5H2.html", "L6H0.html", "index.html", "verdict.html",
+                                  "tested.html"])  # fmt: skip
 @pytest.mark.parametrize("width", [1280, 390])
 def test_no_sideways_scrolling_and_nothing_asked_for(opened, name, width):
     page = opened(name, width)

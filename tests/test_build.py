@@ -5,6 +5,7 @@ from dataclasses import replace
 
 import pytest
 import torch
+from synthetic_verdict import verdict_of
 
 from circuits import weights
 from circuits.attribution import attribute, logit_targets
@@ -16,8 +17,9 @@ from circuits.notation import LABELS, PLAYABLE, Unit
 from circuits.patterns import FACTS
 from reports import open_model
 from reports.build import neuron_record
-from reports.checks import PageError, check_record, sampled_paths
+from reports.checks import PageError, check_page, check_record, sampled_paths
 from reports.index_records import IndexRecord
+from reports.neuron import NeuronReport
 from reports.recompute import recompute
 from reports.records import NeuronRecord
 from reports.site_build import _how_made, build_site, default_units
@@ -108,6 +110,23 @@ def test_neighbours_are_the_strongest_virtual_weights(bench, record, unit):
         strongest = max(float(layer.abs().max()) for layer in up)
         assert abs(record.neighbours.upstream[0].value) == pytest.approx(strongest)
     assert record.neighbours.n_upstream == unit.layer * bench.model.shape.d_mlp
+
+
+def test_neighbours_come_with_the_fact_that_their_own_page_would_put_first(bench, record):
+    found = [n for side in (record.neighbours.upstream, record.neighbours.downstream) for n in side]
+    assert found
+    for n in found[:4]:
+        best = bench.gallery.score(bench.unit(n.unit), keep=1).scores[0]
+        assert n.fact == FACTS[best.fact]
+        both, only, on, _ = best.held_out
+        assert n.fact_f1 == pytest.approx(2 * both / (2 * both + only + on) if both else 0.0)
+
+
+def test_a_verdict_is_carried_into_the_record(bench, unit):
+    found = verdict_of("partly causal")
+    record = neuron_record(bench, unit, "asked for by name", found)
+    assert record.verdict is found
+    assert check_page(NeuronReport(record).html, record)
 
 
 def test_checks_cover_weights_logits_and_activations(record):

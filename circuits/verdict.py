@@ -1,0 +1,139 @@
+"""A rule and a unit: does the rule fit, beat its rivals, and say what drives the unit and what the unit drives?
+
+    1  language    can the rule be true, and false; how often is it                     (`circuits.rule_logic`)
+    2  fit         precision, recall, AUC, variance explained on held-out games        (`rule_fit`)
+    3  rivals      random rules, its parts and neighbours, its images, the best found  (`rule_rivals`, `rule_search`)
+    4  inputs      counterfactual games, edits of the checkpoint, upstream units       (`rule_pairs`, `rule_inputs`)
+    5  outputs     ablation, what the claim says is written, the rule in its place     (`rule_outputs`)
+    6  grade       thresholds on these numbers                                         (`verdict_grades`)
+
+Whatever is learnt (threshold, levels, a head's direction, the best rule) is learnt on training games; every score is of
+held-out ones, as many as it takes for the rule to hold `WANTED` times, as far as there are games.
+"""
+
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+from circuits import rule_logic, verdict_grades
+from circuits.rule_bits import Packed
+from circuits.rule_colours import colours
+from circuits.rule_fit import fit, unfit
+from circuits.rule_inputs import inputs
+from circuits.rule_outputs import outputs
+from circuits.rule_places import draw
+from circuits.rule_readings import Ground, Readings, enough_games, read
+from circuits.rule_rivals import rivals
+from circuits.rule_search import best_rule
+from circuits.rule_subjects import Subject, subject
+from circuits.rule_text import parse_claim
+from circuits.rules import Claim, Rule
+from circuits.verdict_records import Check, Fit, Verdict
+from circuits.verdict_words import summary
+
+#: held-out positions at which the rule is to hold, if the games go so far, and the fewest games read
+WANTED, LEAST_GAMES = 400, 250
+
+
+def test(ground: Ground, unit: str | Sequence[str] | Subject, rule: str | Rule | Claim) -> Verdict:
+    """Test a rule on a unit.
+
+    Args:
+        unit: a neuron, a head, several neurons, a direction (see `circuits.rule_subjects.subject`).
+        rule: as text or as a rule, with what the unit writes or without.
+
+    Raises:
+        InputError: no such unit, an unreadable rule, an effect on a unit that does not come after.
+    """
+    claim = parse_claim(rule) if isinstance(rule, str) else rule if isinstance(rule, Claim) else Claim(rule)
+    tested = unit if isinstance(unit, Subject) else subject(ground.model, unit, ground.readers)
+    return _Trial(ground, tested, claim).verdict()
+
+
+class _Trial:
+    """One test, step by step."""
+
+    def __init__(self, ground: Ground, tested: Subject, claim: Claim):
+        self.ground, self.subject, self.claim, self.rule = ground, tested, claim, claim.rule
+        self.seconds: dict[str, float] = {}
+        self.notes: list[str] = []
+
+    def verdict(self) -> Verdict:
+        rule, ground = self.rule, self.ground
+        for why in (rule_logic.why_never(rule), rule_logic.why_always(rule)):
+            if why:
+                return self._untestable(f"{why} (it holds at {self._base_rate()})")
+        with self._timed("readings"):
+            train = read(ground.model, self.subject, ground.train, ground.band, sample=ground.sample)
+            games = enough_games(rule, ground.held_out, ground.band, WANTED, LEAST_GAMES)
+            held_out = read(ground.model, self.subject, games, ground.band, sample=ground.sample)
+        for reason in (held_out.constant(self.subject), unfit(rule, train, held_out)):
+            if reason:
+                return self._untestable(reason)
+        self.subject = self.subject.fitted(train.values, train.packed.holds(rule))
+        with self._timed("fit"):
+            fitted, reason = fit(self.subject, rule, train, held_out, seed=ground.seed)
+        if fitted is None:
+            return self._untestable(reason)
+        return self._tried(fitted, train, held_out)
+
+    def _tried(self, fitted: Fit, train: Readings, held_out: Readings) -> Verdict:
+        ground, rule = self.ground, self.rule
+        with self._timed("rivals"):
+            found = best_rule(self.subject, train)
+            beaten = rivals(self.subject, rule, train, held_out, found, seed=ground.seed)
+            coloured = colours(self.subject, rule, train, held_out, seed=ground.seed)
+        with self._timed("places"):
+            places = draw(ground, self.subject, rule, held_out)
+        with self._timed("inputs"):
+            driven = inputs(ground, self.subject, rule, places, fitted.mean_on, fitted.mean_off)
+        with self._timed("outputs"):
+            drives = outputs(ground, self.subject, self.claim, places, train)
+        checks = verdict_grades.checks(fitted, beaten, driven, drives)
+        grade, missing = verdict_grades.grade(checks)
+        return self._record(
+            grade, missing, checks, fit=fitted, rivals=beaten, colours=coloured, inputs=driven, outputs=drives
+        )
+
+    def _untestable(self, reason: str) -> Verdict:
+        self.notes.insert(0, reason)
+        return self._record(verdict_grades.UNTESTABLE, (), ())
+
+    def _record(self, grade: str, missing: tuple[str, ...], checks: tuple[Check, ...], **parts) -> Verdict:
+        ground, given = self.ground, {k: parts[k] for k in ("fit", "rivals", "inputs", "outputs") if k in parts}
+        notes = tuple(self.notes)
+        return Verdict(
+            unit=self.subject.name,
+            kind=self.subject.kind,
+            scalar=self.subject.words,
+            rule=str(self.rule),
+            claim=str(self.claim),
+            simplified=str(rule_logic.simplify(self.rule)),
+            in_words=rule_logic.in_words(self.rule),
+            grade=grade,
+            summary=summary(grade, notes, missing, checks, **given),
+            missing=missing,
+            checks=checks,
+            notes=notes,
+            **{name: parts.get(name) for name in ("fit", "rivals", "colours", "inputs", "outputs")},
+            model=ground.model.name,
+            model_hash=ground.model.hash,
+            games=f"{ground.held_out.source} ({ground.held_out.fingerprint})",
+            band=(ground.band.start, ground.band.stop - 1),
+            seed=ground.seed,
+            seconds=self.seconds,
+        )
+
+    @contextmanager
+    def _timed(self, step: str) -> Iterator[None]:
+        begun = time.perf_counter()
+        yield
+        self.seconds[step] = round(time.perf_counter() - begun, 3)
+
+    def _base_rate(self) -> str:
+        held_out = self.ground.held_out[:300]
+        boards = held_out.boards()
+        where = boards.valid.clone()
+        where[:, : self.ground.band.start] = where[:, self.ground.band.stop :] = False
+        packed = Packed(boards, where)
+        return f"{packed.count(self.rule):,} of {packed.n:,} positions of {len(held_out)} games"

@@ -1,0 +1,89 @@
+"""A verdict in one or two sentences, every one of them from numbers in it."""
+
+from circuits.verdict_grades import (
+    CORRELATES,
+    FITS,
+    INCOMPLETE,
+    ONE_CAUSE,
+    PARTLY,
+    REFUTED,
+    UNDERPOWERED,
+    UNTESTABLE,
+    WRITES,
+)
+from circuits.verdict_records import Check, Fit, Inputs, Outputs, Rivals
+
+_OPENING = {
+    REFUTED: "Refuted",
+    UNDERPOWERED: "Too little to go by",
+    CORRELATES: "Goes with it, but is not what moves it",
+    PARTLY: "Some of it is what moves the unit",
+    ONE_CAUSE: "One of its causes, not a description",
+    INCOMPLETE: "Fits, with a hole",
+    FITS: "Fits",
+    WRITES: "Fits, and writes what it is said to",
+}
+
+
+def summary(
+    grade: str,
+    notes: tuple[str, ...],
+    missing: tuple[str, ...],
+    checks: tuple[Check, ...],
+    fit: Fit | None = None,
+    rivals: Rivals | None = None,
+    inputs: Inputs | None = None,
+    outputs: Outputs | None = None,
+) -> str:
+    """What was found, beginning with the grade."""
+    if grade == UNTESTABLE or fit is None:
+        return f"Cannot be tested: {notes[0] if notes else 'nothing was measured'}."
+    parts = [f"{_OPENING[grade]}: {_fits(fit)}"]
+    if grade == REFUTED:
+        return f"{parts[0]}; {_random(rivals)}."
+    if grade == UNDERPOWERED:
+        return f"{parts[0]}; {missing[0]}."
+    if told := _moves(inputs):
+        parts.append(told)
+    if grade == WRITES and (told := _writes(outputs)):
+        parts.append(told)
+    sentence = "; ".join(parts) + "."
+    if grade in (INCOMPLETE, ONE_CAUSE, PARTLY) and missing:
+        sentence += f" Missing: {missing[0]}."
+    return sentence
+
+
+def _fits(fit: Fit) -> str:
+    return (
+        f"F1 {fit.f1.value:.2f} held out (always on {fit.chance_f1:.2f}), "
+        f"{max(0.0, fit.variance_explained.value):.0%} of the activation’s variance (ply alone "
+        f"{max(0.0, fit.ply_variance_explained):.0%})"
+    )
+
+
+def _random(rivals: Rivals | None) -> str:
+    if rivals is None or rivals.random is None:
+        return "no better than chance"
+    r = rivals.random
+    return f"{r.n} random rules of its size explain up to {max(r.variance_explained, default=0.0):.1%}, p {r.p:.2g}"
+
+
+def _moves(inputs: Inputs | None) -> str:
+    asked = [t for t in inputs.toggles if t.share is not None] if inputs else []
+    if not asked:
+        return ""
+    least = min(asked, key=lambda t: t.share.value)
+    control = inputs.control.share if inputs.control else None
+    beside = f" (no fact changed: {control.value:.0%})" if control else ""
+    if len(asked) == 1:
+        return f"changing {least.literal} alone in legal games moves it {least.share.value:.0%} of the way{beside}"
+    return (
+        f"changing one fact alone in legal games moves it {least.share.value:.0%} of the way at least, for "
+        f"{least.literal}{beside}"
+    )
+
+
+def _writes(outputs: Outputs | None) -> str:
+    written = [w for w in outputs.writes if w.total is not None] if outputs else []
+    listed = ", ".join(f"{w.effect} loses {w.total.value:.2f} {w.unit_of}" for w in written)
+    return f"without it {listed}" if listed else ""

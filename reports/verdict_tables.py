@@ -1,0 +1,261 @@
+"""The numbers of a verdict as heads and rows of tables.
+
+A cell is a text, or a figure with its interval and its path in the record, by which a page can be compared with it.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from circuits.verdict_records import Estimate, Fit, Rival, Verdict
+from reports import verdict_words as w
+from reports.text import count, exact, fixed, number, percent
+
+NOTHING = "–"
+#: rivals of one kind in the table that is open, and of all kinds in the one that folds
+PER_KIND, ALL = 3, 30
+
+
+@dataclass(frozen=True)
+class Table:
+    """What the template draws."""
+
+    head: tuple[str, ...]
+    rows: list[tuple[Any, ...]]
+
+    def __bool__(self) -> bool:
+        return bool(self.rows)
+
+
+@dataclass(frozen=True)
+class Cells:
+    """Makes cells; ``prefix`` is the verdict's own place in the record that a page shows."""
+
+    prefix: str = ""
+
+    def one(self, value: float | None, path: str, write: Callable[[float], str]) -> dict[str, str] | str:
+        """A figure without an interval."""
+        if value is None:
+            return NOTHING
+        return {"path": self.prefix + path, "exact": exact(value), "value": write(value), "interval": ""}
+
+    def estimate(
+        self, e: Estimate | None, path: str, write: Callable[[float], str] | None = None, sign: bool = False
+    ) -> dict[str, str] | str:
+        """A figure and its interval, with as many decimals as they have use for where ``write`` does not say."""
+        if e is None:
+            return NOTHING
+        write = write or w.digits(e, sign)
+        return self.one(e.value, f"{path}.value", write) | {"interval": w.interval(e, write)}
+
+
+def scores(f: Fit, cells: Cells) -> Table:
+    """Every score beside what it would be by chance."""
+    base, ply = percent(f.base_rate), w.signed_percent(f.ply_variance_explained)
+    shuffled = w.signed_percent(f.shuffled_variance_explained)
+    rows = [
+        ("precision", "precision", percent, f"base rate {base}"),
+        ("recall", "recall", percent, NOTHING),
+        ("F1", "f1", fixed, f"always on {f.chance_f1:.2f}"),
+        ("AUC", "auc", fixed, "coin 0.50"),
+        ("variance explained", "variance_explained", w.signed_percent, f"ply {ply}, dealt to other games {shuffled}"),
+        ("rule holds in the top 1 %", "top_coverage", percent, f"base rate {percent(f.chance_top)}"),
+    ]
+    made = [(name, cells.estimate(getattr(f, x), f"fit.{x}", write), beside) for name, x, write, beside in rows]
+    return Table(("score", "held out", "by chance"), made)
+
+
+def quantiles(f: Fit) -> Table:
+    rows = [
+        (f"{number(100 * q)} %", number(a, 4), number(b, 4))
+        for q, a, b in zip(f.quantiles, f.when_holds, f.when_fails, strict=True)
+    ]
+    return Table(("quantile", "rule holds", "rule fails"), rows)
+
+
+RIVALS = ("rule", "what it is", "holds at", "variance", "difference, points", "p", "F1")
+
+
+def best_rivals(v: Verdict, cells: Cells) -> Table:
+    """The best of each kind."""
+    found = v.rivals.rivals
+    chosen = [
+        i
+        for kind in dict.fromkeys((*w.KINDS, *(x.kind for x in found)))
+        for i in _by_variance(found, [i for i, x in enumerate(found) if x.kind == kind])[:PER_KIND]
+    ]
+    return Table(RIVALS, [_rival(found[i], f"rivals.rivals.{i}", cells) for i in chosen])
+
+
+def all_rivals(v: Verdict) -> Table:
+    """All, the best first, in texts; the rest is in the record only."""
+    found = v.rivals.rivals
+    rows = [
+        (x.rule, w.kind_words(x), percent(x.base_rate), w.signed_percent(x.variance_explained),
+         w.with_interval(x.better, _points), _p(x.p_family), f"{x.f1:.2f}")
+        for x in (found[i] for i in _by_variance(found, range(len(found)))[:ALL])
+    ]  # fmt: skip
+    return Table(RIVALS, rows)
+
+
+def _by_variance(found: Sequence[Rival], which: Sequence[int]) -> list[int]:
+    return sorted(which, key=lambda i: -found[i].variance_explained)
+
+
+def _rival(x: Rival, path: str, cells: Cells) -> tuple[Any, ...]:
+    what = w.kind_words(x) + (f" ({x.note})" if x.note else "")
+    better = cells.estimate(x.better, f"{path}.better", _points)
+    variance = cells.one(x.variance_explained, f"{path}.variance_explained", w.signed_percent)
+    return x.rule, what, percent(x.base_rate), variance, better, _p(x.p_family), f"{x.f1:.2f}"
+
+
+def worth(v: Verdict, cells: Cells) -> Table:
+    """Does each literal earn its place?"""
+    rows = [
+        (
+            x.literal, "yes" if x.earns else "no", cells.estimate(x.loss, f"rivals.literals.{i}.loss", _points),
+            _p(x.p_family), x.best_neighbour or NOTHING,
+            cells.one(x.neighbour_gain, f"rivals.literals.{i}.neighbour_gain", _points),
+        )
+        for i, x in enumerate(v.rivals.literals)
+    ]  # fmt: skip
+    return Table(("literal", "earns its place", "loss, points", "p", "best replacement", "gain, points"), rows)
+
+
+def toggles(v: Verdict, cells: Cells) -> Table:
+    """Counterfactual games, a literal a row, and the control."""
+    head = ("literal", "becomes", "pairs", "games", "squares", "change", "share", "p")
+    found = [(f"inputs.toggles.{i}", t, t.literal, t.becomes) for i, t in enumerate(v.inputs.toggles)]
+    if v.inputs.control is not None:
+        found.append(("inputs.control", v.inputs.control, "none", "unchanged"))
+    rows = []
+    for path, t, name, becomes in found:
+        if t.share is None and t.change is None and t.reason:
+            rows.append((name, t.reason, count(t.pairs), count(t.games), *[NOTHING] * 4))
+            continue
+        squares = NOTHING if t.squares is None else number(t.squares, 2)
+        change, share = (
+            cells.estimate(t.change, f"{path}.change", sign=True),
+            cells.estimate(t.share, f"{path}.share", w.whole_percent),
+        )
+        rows.append((name, becomes, count(t.pairs), count(t.games), squares, change, share, _p(t.p_family)))
+    return Table(head, rows)
+
+
+def edits(v: Verdict, cells: Cells) -> Table:
+    """Edits of the checkpoint."""
+    head = ("literal", "edit", "positions", "games", "change", "share", "random", "p")
+    rows = []
+    for i, e in enumerate(v.inputs.edits):
+        path = f"inputs.edits.{i}"
+        if e.share is None and e.reason:
+            rows.append((e.literal, e.reason, count(e.positions), count(e.games), *[NOTHING] * 4))
+            continue
+        figures = (
+            cells.estimate(e.change, f"{path}.change", sign=True),
+            cells.estimate(e.share, f"{path}.share", w.whole_percent),
+            cells.estimate(e.random, f"{path}.random", w.whole_percent),
+        )
+        rows.append((e.literal, e.edit, count(e.positions), count(e.games), *figures, _p(e.p_family)))
+    return Table(head, rows)
+
+
+def senders(v: Verdict, cells: Cells, links: Mapping[str, str]) -> Table:
+    """Upstream units that carry a literal."""
+    rows = []
+    for i, s in enumerate(v.inputs.senders):
+        path = f"inputs.senders.{i}"
+        unit = {"unit": s.unit, "link": links.get(s.unit)}
+        fact = NOTHING if not s.fact else s.fact + (f" (F1 {s.fact_f1:.2f})" if s.fact_f1 is not None else "")
+        found = cells.estimate(s.found, f"{path}.found", w.whole_percent)
+        verified = cells.estimate(s.verified, f"{path}.verified", w.whole_percent)
+        rows.append((unit, s.literal, s.direction, found, verified, _p(s.p_family), fact))
+    return Table(("unit", "carries", "it", "found", "verified", "p", "its own best fact"), rows)
+
+
+def writes(v: Verdict, cells: Cells) -> Table:
+    """Each claimed effect by weights, direct attribution and ablation."""
+    head = (
+        "effect",
+        "of",
+        "weight (rank)",
+        "direct",
+        "lost: holds",
+        "fails",
+        "other squares",
+        "rank",
+        "random units",
+        "p",
+    )
+    rows = []
+    for i, x in enumerate(v.outputs.writes):
+        path = f"outputs.writes.{i}"
+        if x.total is None and x.reason:
+            rows.append((x.effect, x.reason, *[NOTHING] * (len(head) - 2)))
+            continue
+        weight = cells.one(x.weight, f"{path}.weight", _signed)
+        if x.weight is not None and x.weight_rank is not None:
+            weight |= {"interval": f"{x.weight_rank} of {x.weight_of}" if x.weight_of else str(x.weight_rank)}
+        rank = NOTHING if x.rank is None else f"{x.rank} of {x.of}" if x.of else str(x.rank)
+        figures = (cells.estimate(getattr(x, n), f"{path}.{n}", sign=True)
+                   for n in ("direct", "total", "total_fails", "others"))  # fmt: skip
+        rows.append((x.effect, x.unit_of, weight, *figures, rank, span(x.random), _p(x.p)))
+    return Table(head, rows)
+
+
+def replaced(v: Verdict, cells: Cells) -> Table:
+    """The unit replaced in whole runs."""
+    rows = [
+        (x.by, x.where, cells.estimate(x.kl, f"outputs.replacements.{i}.kl"),
+         cells.estimate(x.error, f"outputs.replacements.{i}.error", sign=True))
+        for i, x in enumerate(v.outputs.replacements)
+    ]  # fmt: skip
+    return Table(("replaced by", "where", "KL, nats", "error, moves"), rows)
+
+
+def colours(v: Verdict, cells: Cells) -> Table:
+    """The forms of a rule on colours."""
+    head = ("form", "rule", "holds at", "variance", "F1", "AUC", "black to move", "white to move")
+    rows = []
+    for i, x in enumerate(v.colours.forms):
+        path = f"colours.forms.{i}"
+        ends = (cells.one(getattr(x, n), f"{path}.{n}", _signed) for n in ("black_to_move", "white_to_move"))
+        scores = (cells.one(getattr(x, n), f"{path}.{n}", fixed) for n in ("f1", "auc"))
+        variance = cells.estimate(x.variance_explained, f"{path}.variance_explained", w.signed_percent)
+        rows.append((x.form, x.rule, count(x.positives), variance, *scores, *ends))
+    return Table(head, rows)
+
+
+def checks(v: Verdict) -> list[dict[str, Any]]:
+    """The checks by group, in the order of the grades."""
+    groups = []
+    for name in dict.fromkeys((*w.GROUPS, *(c.group for c in v.checks))):
+        found = [c for c in v.checks if c.group == name]
+        if not found:
+            continue
+        title, means = w.GROUPS.get(name, (name.capitalize(), ""))
+        marks = {True: ("passed", "yes"), False: ("failed", "no"), None: ("not asked", "none")}
+        rows = [
+            {"name": c.name, "figure": c.figure, "threshold": c.threshold, "said": marks[c.passed][0],
+             "mark": marks[c.passed][1]}
+            for c in found
+        ]  # fmt: skip
+        groups.append({"title": title, "means": means, "rows": rows})
+    return groups
+
+
+def span(values: Sequence[float]) -> str:
+    """From the lowest to the highest of some."""
+    return f"{number(min(values), 2)} … {number(max(values), 2)}" if values else NOTHING
+
+
+def _points(value: float) -> str:
+    return fixed(100 * value, 1, sign=True)
+
+
+def _signed(value: float) -> str:
+    return number(value, 3, sign=True)
+
+
+def _p(p: float | None) -> str:
+    return NOTHING if p is None else "< 0.001" if p < 0.001 else number(p, 2)
