@@ -1,8 +1,8 @@
 """What a claim says a unit writes, as things that can be measured: one target an effect.
 
     reading   the probe's log-odds of a square's state. *Direct*: at the first point that holds all the subject writes.
-              *Total*: after the last layer but one, the last point of the stream that a whole later layer still reads
-              (or at the first point, where the subject comes later)
+              *Total*: after the layer in the middle of the model (L4 of eight: there the board reads best, and edits of
+              it change moves), for later subjects after the next layer; at the first point, where none comes after
     logit     a move's logit less the mean over the 60 moves. Direct: the final LayerNorm frozen at its scale
     unit      another neuron's activation. Direct: what it reads of the subject's writing, its LayerNorm frozen
 
@@ -87,9 +87,11 @@ class Reading(Target):
         after = [node for node in points if node.order >= first.order and node.hook in readers]
         if not after:
             raise InputError(f"there is no board probe at {subject.writes} or later: {effect} cannot be read")
+        least = max(first.layer + 1, shape.n_layers // 2)
         posts = [node for node in after if node.kind == "post" and node.layer <= shape.n_layers - 2]
+        posts = [node for node in posts if node.layer >= least][:1] or posts[-1:]
         self.effect, self.unit = effect, "log-odds"
-        self.near, self.point = after[0].hook, (posts or after[:1])[-1].hook
+        self.near, self.point = after[0].hook, (posts or after)[0].hook
         self._along = {node.hook: readers[node.hook] for node in after if node.kind == "post" or node is after[0]}
         self.saves = tuple(self._along)
         self._near, self._far = readers[self.near], readers[self.point]

@@ -144,7 +144,9 @@ def _moves(t: Toggle) -> Check:
 
 
 def _control(t: Toggle) -> Check:
-    return Check("causes", CONTROL, abs(t.share.value) < MOVES, f"{share(t.share)} of the way", f"within ±{MOVES:.0%}")
+    unsure = t.share.low is not None and t.share.low <= 0 <= t.share.high
+    asked = f"within ±{MOVES:.0%}, or 0 in the interval"
+    return Check("causes", CONTROL, unsure or abs(t.share.value) < MOVES, f"{share(t.share)} of the way", asked)
 
 
 def _description(fit: Fit, rivals: Rivals) -> list[Check]:
@@ -152,6 +154,9 @@ def _description(fit: Fit, rivals: Rivals) -> list[Check]:
     found = [
         Check("some description", "F1’s skill over an always-on unit", fit.skill >= SOME_SKILL, f"{fit.skill:.2f}",
               f"at least {SOME_SKILL}"),
+        Check("some description", "variance explained, beside the ply alone",
+              fit.variance_explained.value > fit.ply_variance_explained,
+              f"{fit.variance_explained.value:.1%}, the ply {fit.ply_variance_explained:.1%}", "more than the ply"),
         Check(good, "F1", _low(fit.f1) >= GOOD_F1, said(fit.f1), f"interval above {GOOD_F1}"),
         Check(good, "AUC", _low(fit.auc) >= GOOD_AUC, said(fit.auc), f"interval above {GOOD_AUC}"),
         Check(good, "the 1 % highest activations", fit.top_coverage.value >= GOOD_TOP,

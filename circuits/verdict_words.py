@@ -74,7 +74,7 @@ def _moves(inputs: Inputs | None) -> str:
         return ""
     least = min(asked, key=lambda t: t.share.value)
     control = inputs.control.share if inputs.control else None
-    beside = f" (no fact changed: {control.value:.0%})" if control else ""
+    beside = f" (no fact changed: {round(100 * control.value) + 0}%)" if control else ""
     if len(asked) == 1:
         return f"changing {least.literal} alone in legal games moves it {least.share.value:.0%} of the way{beside}"
     return (

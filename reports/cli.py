@@ -1,4 +1,4 @@
-"""The command line: ``othello-circuits info | games | probe | compare | export | neuron | head | test | report | patch | …``.
+"""The command line: ``othello-circuits info | games | probe | compare | export | neuron | head | test | report | …``.
 
 Everything here is one documented Python call away; each command's help names it. Nothing heavy is imported
 before a command runs, so that ``--help`` answers at once. Bad input ends in one line on stderr and exit
@@ -39,6 +39,8 @@ from reports.cli_options import (
     Model,
     Probe,
     RandomWeights,
+    RuleOption,
+    Rules,
     Seed,
     count_or_file,
     emit,
@@ -154,10 +156,11 @@ def neuron(
     unit: Annotated[str, typer.Argument(metavar="UNIT", help="A neuron, such as L5N12.")],
     model: Model = None, probe: Probe = None, games: GamesOption = "4000", seed: Seed = 0, device: Device = "cpu",
     out: Annotated[Path | None, typer.Option(help="The page to write (default: UNIT.html here).")] = None,
+    rule: RuleOption = None, rules: Rules = True,
     random_weights: RandomWeights = False, heads: Heads = None, act: Act = None, all_plies: AllPlies = False,
     cache: Cache = None, as_json: Json = False,
 ) -> None:  # fmt: skip
-    """Say what one neuron does, and write its page.
+    """Say what one neuron does, and write its page, with the best rule that is found for it, or yours, put to the test.
 
     Example: othello-circuits neuron L5N12 --out L5N12.html
 
@@ -166,6 +169,11 @@ def neuron(
     from circuits.notation import parse_unit
     from reports.workbench import open_model
 
+    if rule is not None:  # an unreadable rule is refused before anything is loaded
+        from circuits.rule_text import parse_claim
+
+        parse_claim(rule)
+
     parsed = parse_unit(unit)  # a name that is no unit's is refused before anything is loaded
     if parsed.kind != "neuron":
         raise InputError(f"{parsed} is a head: see othello-circuits head {parsed}; a neuron is written like L5N12")
@@ -173,7 +181,7 @@ def neuron(
         model, probe, count_or_file(games), seed=seed, all_plies=all_plies, device=device, heads=heads, act=act,
         cache=cache or True, random_weights=random_weights,
     )  # fmt: skip
-    report = bench.neuron(parsed)
+    report = bench.neuron(parsed, rule=rules if rule is None else rule)
     path = report.save(out or Path(f"{parsed}.html"))
     record = report.record
     best = record.patterns.best
@@ -190,8 +198,10 @@ def neuron(
     lines += [
         f"  activation: mean {a.mean:.3f}, sd {a.sd:.3f}, from {a.minimum:.3f} to {a.maximum:.3f}; above 0 in "
         f"{100 * a.share_positive:.1f} % of {a.sample.positions:,} positions of {a.sample.games:,} games",
-        f"page: {path}",
     ]
+    if record.verdict:
+        lines.append(f"  rule {record.verdict.claim}: {record.verdict.grade}. {record.verdict.summary}")
+    lines.append(f"page: {path}")
     result = {"page": str(path), "headline": head.sentence, "grade": head.grade, "record": record.to_dict()}
     emit(result, as_json, "\n".join(lines))
 
@@ -203,6 +213,7 @@ def report(
     ] = None,
     model: Model = None, probe: Probe = None, games: GamesOption = "4000", seed: Seed = 0, device: Device = "cpu",
     out: Annotated[Path, typer.Option(help="Folder for the pages.")] = Path("report"),
+    rules: Rules = True,
     random_weights: RandomWeights = False, heads: Heads = None, act: Act = None, all_plies: AllPlies = False,
     cache: Cache = None, as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -221,7 +232,7 @@ def report(
         model, probe, count_or_file(games), seed=seed, all_plies=all_plies, device=device, heads=heads, act=act,
         cache=cache or True, random_weights=random_weights,
     )  # fmt: skip
-    index, record = build_site(bench, out, parsed)
+    index, record = build_site(bench, out, parsed, rules)
     result = {"index": str(index.resolve()), "units": [e.unit for e in record.units]}
     lines = [*(f"{e.unit:>9}  {e.grade}: {e.headline}" for e in record.units), f"open {index.resolve()}"]
     emit(result, as_json, "\n".join(lines))

@@ -17,6 +17,7 @@ from reports.cli_options import (
     Model,
     Probe,
     RandomWeights,
+    RuleOption,
     Seed,
     count_or_file,
     emit,
@@ -29,6 +30,7 @@ def head(
     ] = None,
     model: Model = None, probe: Probe = None, games: GamesOption = "4000", seed: Seed = 0, device: Device = "cpu",
     out: Annotated[Path | None, typer.Option(help="The page to write (default: UNIT.html here).")] = None,
+    rule: RuleOption = None,
     random_weights: RandomWeights = False, heads: Heads = None, act: Act = None, all_plies: AllPlies = False,
     cache: Cache = None, as_json: Json = False,
 ) -> None:  # fmt: skip
@@ -47,6 +49,12 @@ def head(
     parsed = parse_unit(unit) if unit is not None else None  # a name that is no head's is refused before loading
     if parsed is not None and parsed.kind != "head":
         raise InputError(f"{parsed} is a neuron: see othello-circuits neuron {parsed}; a head is written like L2H5")
+    if parsed is None and rule is not None:
+        raise InputError("--rule is tested on one head: name it, like L2H5")
+    if rule is not None:  # likewise an unreadable rule
+        from circuits.rule_text import parse_claim
+
+        parse_claim(rule)
     if parsed is None and out is not None:
         raise InputError("--out is for the page of one head: name it, like L2H5")
 
@@ -61,7 +69,7 @@ def head(
         check_games(bench)
         emit(table(bench), as_json, bench.heads.table() if not as_json else "")
         return
-    report = bench.head(parsed)
+    report = bench.head(parsed, rule=rule)
     path = report.save(out or Path(f"{parsed}.html"))
     told = report.headline
     result = {"page": str(path), "headline": told.sentence, "grade": told.grade, "record": report.record.to_dict()}

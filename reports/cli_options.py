@@ -52,6 +52,13 @@ Seed = Annotated[int, typer.Option(callback=_seed, help="Seed of random games, s
 Device = Annotated[str, typer.Option(help="Torch device, such as cpu or cuda.")]
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout, and nothing else there.")]
 AllPlies = Annotated[bool, typer.Option("--all-plies", help="Statistics over every ply, not the middle band 5..53.")]
+Rules = Annotated[
+    bool, typer.Option("--rules/--no-rules", help="Look for each neuron's best rule and test it (some seconds each).")
+]
+RuleOption = Annotated[
+    str | None,
+    typer.Option("--rule", help='A rule to test on it, such as "C0 empty & D1 theirs"; see othello-circuits test.'),
+]
 Cache = Annotated[Path | None, typer.Option(help="Folder for finished passes (default: the user's cache folder).")]
 NotationOption = Annotated[str, typer.Option(help="Notation of text files: ours (C0) or standard (A3).")]
 

@@ -85,7 +85,7 @@ def dots(
         beside: a value marked by a dashed line through all rows.
     """
     # Room for the longest name, in the larger letters of narrow screens.
-    left = max(138, min(190, 10 + round(7.6 * max((len(label) for label, _ in rows), default=0))))
+    left = max(138, min(200, 10 + round(7.6 * max((len(label) for label, _ in rows), default=0))))
     right, top, height = RIGHT - 4, 4, 25
     floor = top + height * len(rows)
     clouds = clouds or {}

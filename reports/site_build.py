@@ -17,7 +17,7 @@ from reports import fit_records as fr
 from reports import head_build
 from reports import index_records as ir
 from reports import records as r
-from reports.build import neuron_record, provenance
+from reports.build import provenance
 from reports.head_build import costliest, head_record
 from reports.head_records import HeadRecord
 from reports.site import head_entry, index_entry, write_site
@@ -28,10 +28,13 @@ QUALITY_GAMES = 200
 QUALITY_SEED_OFFSET = 1_000_003
 
 
-def build_site(bench: Workbench, out: str | Path, units: list[Unit | str] | None = None) -> tuple[Path, ir.IndexRecord]:
+def build_site(
+    bench: Workbench, out: str | Path, units: list[Unit | str] | None = None, rules: bool = True
+) -> tuple[Path, ir.IndexRecord]:
     """Build a page for each neuron and head and an index; its path and record.
 
-    By default two neurons of each layer (`default_units`) and the head that costs most (`head_build.costliest`).
+    By default two neurons of each layer (`default_units`) and the head that costs most (`head_build.costliest`); with
+    ``rules`` the best rule of each neuron is looked for and tested, which takes some seconds each.
 
     Raises:
         InputError: no such unit, or the folder cannot be written.
@@ -42,7 +45,10 @@ def build_site(bench: Workbench, out: str | Path, units: list[Unit | str] | None
     chosen = list(dict(asked).items()) if asked else default_units(bench) + costliest(bench)
     records = []
     for unit, why in tqdm(chosen, desc="pages", unit=" pages", disable=None, leave=False):
-        records.append((neuron_record if unit.kind == "neuron" else head_record)(bench, unit, why))
+        if unit.kind == "head":
+            records.append(head_record(bench, unit, why))
+        else:
+            records.append(bench.neuron(unit, why, rule=rules).record)
     index = index_record(bench, records)
     index = replace(index, provenance=_asked_for(index.provenance, bench, [str(unit) for unit in dict(asked)]))
     return write_site(out, records, index), index

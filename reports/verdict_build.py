@@ -7,10 +7,14 @@ from typing import TYPE_CHECKING
 
 import torch
 
+from circuits.errors import InputError
+from circuits.nodes import parse_node
 from circuits.notation import Unit
-from circuits.rule_readings import Ground
-from circuits.rule_subjects import Subject
-from circuits.rules import Claim, Rule
+from circuits.rule_neighbours import spelled_out
+from circuits.rule_readings import Ground, read
+from circuits.rule_search import best_rule
+from circuits.rule_subjects import Subject, subject
+from circuits.rules import Atom, Claim, Line, Rule, conjunction
 from circuits.verdict import test
 from circuits.verdict_records import Verdict
 
@@ -46,7 +50,7 @@ def verdict(bench: "Workbench", unit: str | Unit | Sequence[str | Unit] | Subjec
     Raises:
         InputError: as `circuits.verdict.test`.
     """
-    found = test(bench.ground, unit, rule)
+    found = _with_facts(bench, test(bench.ground, unit, rule))
     if isinstance(unit, Subject):  # made in Python: no line of ours makes it again
         return found
     return replace(
@@ -54,3 +58,37 @@ def verdict(bench: "Workbench", unit: str | Unit | Sequence[str | Unit] | Subjec
         command=f"othello-circuits test {quote(found.unit)} {quote(found.claim)}{bench.options}",
         python=f"from reports import open_model; open_model({bench.arguments}).test({found.unit!r}, {found.claim!r})",
     )
+
+
+def rule_of_neuron(bench: "Workbench", unit: Unit) -> Rule | None:
+    """The best conjunction found on the training games (`circuits.rule_search`); None where there is none to find.
+
+    A pattern is spelled out in facts on squares, each of which can then be tested by itself.
+    """
+    own = bench.ground
+    tested = subject(own.model, str(unit))
+    train = read(own.model, tested, own.train, own.band, sample=own.sample)
+    found = best_rule(tested, train)
+    if found is None:
+        return None
+
+    def spelled(atom: Atom) -> Rule:
+        known = isinstance(atom, Line) and not atom.back
+        return conjunction(spelled_out(atom.pattern)) if known else atom
+
+    return found.replace(spelled)
+
+
+def _with_facts(bench: "Workbench", found: Verdict) -> Verdict:
+    """With the best single fact of every upstream neuron named, if there is a mining pass to read it from."""
+    if found.inputs is None or not bench.is_mined:
+        return found
+    senders = []
+    for sender in found.inputs.senders:
+        node = parse_node(sender.unit)
+        try:
+            fact = bench.gallery.best(node.unit) if node.kind == "neuron" else None
+        except InputError:  # too few games for any fact
+            fact = None
+        senders.append(replace(sender, fact=fact[0], fact_f1=fact[1]) if fact else sender)
+    return replace(found, inputs=replace(found.inputs, senders=tuple(senders)))

@@ -2,6 +2,7 @@
 
 from circuits.verdict_records import Fit, Inputs, Outputs, Verdict
 from reports.text import count
+from reports.verdict_words import sentences
 
 #: on every figure with intervals
 INTERVAL = "In brackets: 95 %, bootstrap over games."
@@ -36,7 +37,8 @@ def captions(v: Verdict) -> dict[str, str]:
         "edits": (
             "The checkpoint in the stream edited before the unit reads it, so that one literal fails. Random: share, "
             "of changes of equal norm in random directions at the same positions; p of the one against the other, "
-            f"corrected (Holm). Held-out games. {INTERVAL}"
+            "corrected (Holm). Elsewhere: share, of the same edit on a square of which the rule says nothing. Held-out "
+            f"games. {INTERVAL}"
         ),
         "senders": (
             "Found: share of the toggle’s change that this unit alone carries to what is read, on some pairs. "
@@ -79,7 +81,7 @@ def _outputs(o: Outputs) -> dict[str, str]:
     return {
         "writes": (
             "What each effect loses when the unit is ablated, in the effect’s sense (positive: as claimed). "
-            f"{' '.join(o.words)} {where}"
+            f"{sentences(o.words)} {where}"
         ),
         "writes_table": (
             "Weight: what one unit of activation writes, and its rank among squares. Direct: with the final "

@@ -24,7 +24,7 @@ STYLE = Markup(
     " .ladder { width: 132px; height: 12px; } .ladder rect { fill: var(--line); } .ladder .up { fill: var(--pos); }"
 )
 #: letters of a row's name
-LONGEST = 23
+LONGEST = 24
 
 
 def ladder(grade: str) -> Markup:
@@ -113,10 +113,11 @@ def shares(i: Inputs) -> Markup | None:
         rows.append(("no literal changed", [dot(i.control.share, "no literal changed, games", w.whole_percent, True)]))
     for e in i.edits:
         if e.share is not None:
-            found = [dot(e.share, f"{e.edit}, edited", w.whole_percent)]
+            at = f", {e.where}" if e.where else ""
+            found = [dot(e.share, f"{e.edit}{at}, edited", w.whole_percent)]
             if e.random is not None:
-                found.append(dot(e.random, f"{e.edit}, random directions", w.whole_percent, True))
-            rows.append((clipped(e.edit), found))
+                found.append(dot(e.random, f"{e.edit}{at}, random directions", w.whole_percent, True))
+            rows.append((clipped(f"{e.literal}{at or ', edited'}"), found))
     if not rows:
         return None
     words = "Share of the way from holds to fails: " + "; ".join(d.title for _, ds in rows for d in ds) + "."

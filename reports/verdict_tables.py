@@ -9,6 +9,7 @@ from typing import Any
 
 from circuits.verdict_records import Estimate, Fit, Rival, Verdict
 from reports import verdict_words as w
+from reports.charts import point_name
 from reports.text import count, exact, fixed, number, percent
 
 NOTHING = "–"
@@ -114,12 +115,12 @@ def worth(v: Verdict, cells: Cells) -> Table:
     rows = [
         (
             x.literal, "yes" if x.earns else "no", cells.estimate(x.loss, f"rivals.literals.{i}.loss", _points),
-            _p(x.p_family), x.best_neighbour or NOTHING,
-            cells.one(x.neighbour_gain, f"rivals.literals.{i}.neighbour_gain", _points),
+            _p(x.p_family), cells.one(x.neighbour_gain, f"rivals.literals.{i}.neighbour_gain", _points),
+            x.best_neighbour or NOTHING,
         )
         for i, x in enumerate(v.rivals.literals)
     ]  # fmt: skip
-    return Table(("literal", "earns its place", "loss, points", "p", "best replacement", "gain, points"), rows)
+    return Table(("literal", "earns its place", "loss, points", "p", "gain, points", "by the best replacement"), rows)
 
 
 def toggles(v: Verdict, cells: Cells) -> Table:
@@ -144,19 +145,21 @@ def toggles(v: Verdict, cells: Cells) -> Table:
 
 def edits(v: Verdict, cells: Cells) -> Table:
     """Edits of the checkpoint."""
-    head = ("literal", "edit", "positions", "games", "change", "share", "random", "p")
+    head = ("literal", "edit", "where", "positions", "games", "change", "share", "random", "elsewhere", "p")
     rows = []
     for i, e in enumerate(v.inputs.edits):
         path = f"inputs.edits.{i}"
         if e.share is None and e.reason:
-            rows.append((e.literal, e.reason, count(e.positions), count(e.games), *[NOTHING] * 4))
+            rows.append((e.literal, e.reason, e.where, count(e.positions), count(e.games), *[NOTHING] * 5))
             continue
         figures = (
             cells.estimate(e.change, f"{path}.change", sign=True),
             cells.estimate(e.share, f"{path}.share", w.whole_percent),
             cells.estimate(e.random, f"{path}.random", w.whole_percent),
+            cells.estimate(e.elsewhere, f"{path}.elsewhere", w.whole_percent),
         )
-        rows.append((e.literal, e.edit, count(e.positions), count(e.games), *figures, _p(e.p_family)))
+        done, of = e.edit.replace("->", "→"), (count(e.positions), count(e.games))
+        rows.append((e.literal, done, e.where, *of, *figures, _p(e.p_family)))
     return Table(head, rows)
 
 
@@ -203,6 +206,16 @@ def writes(v: Verdict, cells: Cells) -> Table:
     return Table(head, rows)
 
 
+def by_point(v: Verdict) -> Table:
+    """Of effects on the checkpoint, the loss at every later point of the stream."""
+    rows = [
+        (x.effect, point_name(point), number(loss, 3, sign=True))
+        for x in v.outputs.writes
+        for point, loss in x.by_point.items()
+    ]
+    return Table(("effect", "read after", "lost where it holds"), rows)
+
+
 def replaced(v: Verdict, cells: Cells) -> Table:
     """The unit replaced in whole runs."""
     rows = [
@@ -245,8 +258,13 @@ def checks(v: Verdict) -> list[dict[str, Any]]:
 
 
 def span(values: Sequence[float]) -> str:
-    """From the lowest to the highest of some."""
-    return f"{number(min(values), 2)} … {number(max(values), 2)}" if values else NOTHING
+    """From the lowest to the highest of some, both with decimals for the larger; what vanishes beside it is 0."""
+    if not values:
+        return NOTHING
+    ends = min(values), max(values)
+    write = w.digits(Estimate(max(map(abs, ends))))
+    low, high = (fixed(end, 0) if float(f"{end:.6f}") == 0 else write(end) for end in ends)
+    return f"{low} … {high}"
 
 
 def _points(value: float) -> str:

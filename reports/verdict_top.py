@@ -38,6 +38,7 @@ STYLE = (
         " .checks .none b { color: var(--muted); }"
         " .check-group { margin-top: 16px; } .check-group small { font-weight: 400; }"
         " @media (max-width: 560px) { .checks li { grid-template-columns: 5em minmax(0, 1fr); } }"
+        " @media print { .rule-part .effects { max-height: none; } }"
     )
 )
 

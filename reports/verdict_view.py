@@ -17,6 +17,8 @@ from reports.records import Spectrum
 from reports.text import count, exact, fixed, number
 from reports.verdict_captions import captions
 
+#: examples of a kind on a page that shows a unit's other evidence too
+BRIEF = 4
 WRONG = "the transcript cannot be replayed"
 
 
@@ -35,7 +37,7 @@ def context(
         level: of the headings of its parts.
         links: pages of units, by name.
     """
-    return View(v, python, prefix, links or {}).context() | {"level": level}
+    return View(v, python, prefix, links or {}, brief=level > 2).context() | {"level": level}
 
 
 def embedded(v: Verdict, python: Callable[[str], str], links: Mapping[str, str]) -> dict[str, Any]:
@@ -44,10 +46,12 @@ def embedded(v: Verdict, python: Callable[[str], str], links: Mapping[str, str])
 
 
 class View:
-    """One method a part."""
+    """One method a part; ``brief``: fewer examples, and of the rivals only the best of each kind."""
 
-    def __init__(self, v: Verdict, python: Callable[[str], str], prefix: str, links: Mapping[str, str]):
-        self.v, self.python, self.prefix, self.links = v, python, prefix, links
+    def __init__(
+        self, v: Verdict, python: Callable[[str], str], prefix: str, links: Mapping[str, str], brief: bool = False
+    ):
+        self.v, self.python, self.prefix, self.links, self.brief = v, python, prefix, links, brief
         self.cells = verdict_tables.Cells(prefix)
 
     def context(self) -> dict[str, Any]:
@@ -94,7 +98,7 @@ class View:
         }
 
     def examples(self, name: str, title: str) -> dict[str, Any]:
-        found: tuple[Example, ...] = getattr(self.v.fit, name)
+        found: tuple[Example, ...] = getattr(self.v.fit, name)[: BRIEF if self.brief else None]
         try:
             boards = rule_positions.positions(found)
         except InputError:  # a record that was written by hand: the page still shows its numbers
@@ -137,7 +141,7 @@ class View:
         v, r = self.v, self.v.rivals
         if r is None:
             return {"absent": w.absent(v, "How other rules do")}
-        everything = verdict_tables.all_rivals(v)
+        everything = None if self.brief else verdict_tables.all_rivals(v)
         return {
             "absent": "",
             "lead": w.rivals(r, v.fit),
@@ -145,9 +149,9 @@ class View:
             "worth": verdict_tables.worth(v, self.cells),
             "best": verdict_tables.best_rivals(v, self.cells),
             "all": everything,
-            "shown": len(everything.rows),
+            "shown": len(everything.rows) if everything else 0,
             "of": len(r.rivals),
-            "how": r.words,
+            "how": w.sentences([r.words]),
             "random": r.random.words if r.random else "",
             "drawn": ", ".join(r.random.examples) if r.random else "",
         }
@@ -163,7 +167,7 @@ class View:
             "toggles": verdict_tables.toggles(v, self.cells),
             "edits": verdict_tables.edits(v, self.cells),
             "senders": verdict_tables.senders(v, self.cells, self.links),
-            "how": " ".join(i.words),
+            "how": w.sentences(i.words),
         }
 
     def outputs(self) -> dict[str, Any]:
@@ -179,19 +183,24 @@ class View:
             "lead": w.outputs(v, o),
             "charts": verdict_charts.writes(o.writes),
             "writes": verdict_tables.writes(v, self.cells),
+            "by_point": verdict_tables.by_point(v),
             "kl": kl if o.kl is not None else [],
             "random_kl": verdict_tables.span(o.random_kl),
             "n_random": len(o.random_kl),
             "p_kl": number(o.p_kl, 2) if o.p_kl is not None else "",
             "replaced": verdict_tables.replaced(v, self.cells),
-            "how": " ".join(o.words),
         }
 
     def colours(self) -> dict[str, Any]:
         v, c = self.v, self.v.colours
         if c is None:
             return {"absent": w.absent(v, "Whether it is relative to the side to move")}
-        return {"absent": "", "verdict": c.verdict, "lead": c.words, "table": verdict_tables.colours(v, self.cells)}
+        return {
+            "absent": "",
+            "verdict": c.verdict,
+            "lead": w.sentences([c.words]),
+            "table": verdict_tables.colours(v, self.cells),
+        }
 
     def origin(self) -> list[tuple[str, str, bool]]:
         """Where it comes from: term, text, is it code."""

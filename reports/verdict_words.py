@@ -5,6 +5,7 @@ from collections.abc import Callable, Sequence
 
 from circuits import verdict_grades as g
 from circuits.verdict_records import Estimate, Fit, Inputs, Outputs, Rival, Rivals, Verdict, Write
+from reports.captions import sentence_case
 from reports.text import count, fixed, number, percent
 
 #: what a grade says, in one line
@@ -167,8 +168,16 @@ def significantly_better(found: Sequence[Rival]) -> list[Rival]:
 
 
 def kind_words(x: Rival) -> str:
+    """Which kind of rival, and how it differs, without saying one word twice."""
     name = KINDS.get(x.kind, x.kind)
-    return f"{name}: {x.what}" if x.what and x.what != name else name
+    if not x.what or x.what == name:
+        return name
+    return x.what if x.what.split()[0] == name.split()[0] else f"{name}: {x.what}"
+
+
+def sentences(notes: Sequence[str]) -> str:
+    """Notes as sentences of one paragraph."""
+    return " ".join(sentence_case(note) + ("" if note.endswith((".", "!", "?")) else ".") for note in notes if note)
 
 
 def passed(v: Verdict, name: str) -> bool:
@@ -220,7 +229,7 @@ def outputs(v: Verdict, o: Outputs) -> str:
             text += f", {measured(o.kl_fails)} where it fails"
         parts.append(text + ".")
     if o.largest:
-        parts.append(o.largest if o.largest.endswith(".") else f"{o.largest}.")
+        parts.append(sentences([o.largest]))
     return " ".join(parts)
 
 

@@ -160,39 +160,54 @@ class Workbench:
         """Parse and check a unit's name against this model."""
         return self.model.unit(name)
 
-    def neuron(self, name: str | Unit, chosen: str = "asked for by name") -> NeuronReport:
+    def neuron(
+        self, name: str | Unit, chosen: str = "asked for by name", rule: str | Rule | Claim | bool = True
+    ) -> NeuronReport:
         """The report on one neuron: shows itself in Jupyter, saves itself as a page.
 
+        Args:
+            rule: tested on it, with the verdict on the page; True: the best that is found on the training games; False:
+                none.
+
         Raises:
-            InputError: no such neuron.
+            InputError: no such neuron, or a rule that cannot be read.
             PageError: a sampled number of the record differs from what the raw weights and a fresh forward
                 pass give.
         """
         from reports.build import neuron_record
+        from reports.verdict_build import rule_of_neuron, verdict
 
         unit = self.unit(name)
         if unit.kind != "neuron":
             raise InputError(
                 f"{unit} is a head: bench.head({str(unit)!r}), or othello-circuits head {unit}, reports on it"
             )
-        return NeuronReport(neuron_record(self, unit, chosen))
+        tried = rule_of_neuron(self, unit) if rule is True else rule
+        found = None if tried is None or tried is False else verdict(self, unit, tried)
+        return NeuronReport(neuron_record(self, unit, chosen, found))
 
-    def head(self, name: str | Unit, chosen: str = "asked for by name") -> HeadReport:
+    def head(
+        self, name: str | Unit, chosen: str = "asked for by name", rule: str | Rule | Claim | None = None
+    ) -> HeadReport:
         """The report on one head: shows itself in Jupyter, saves itself as a page.
 
+        Args:
+            rule: tested on it, with the verdict on the page.
+
         Raises:
-            InputError: no such head.
+            InputError: no such head, or a rule that cannot be read.
             PageError: a sampled number of the record differs from what the raw weights and a fresh forward
                 pass give.
         """
         from reports.head_build import head_record
+        from reports.verdict_build import verdict
 
         unit = self.unit(name)
         if unit.kind != "head":
             raise InputError(
                 f"{unit} is a neuron: bench.neuron({str(unit)!r}), or othello-circuits neuron {unit}, reports on it"
             )
-        return HeadReport(head_record(self, unit, chosen))
+        return HeadReport(head_record(self, unit, chosen, None if rule is None else verdict(self, unit, rule)))
 
     def edit(
         self, transcript: str, edits: Sequence[str | tuple[int, str]], method: Method | None = None, **options

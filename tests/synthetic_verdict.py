@@ -106,7 +106,7 @@ def inputs(shares=(0.95, 0.9, 0.85), pairs=120):
     )  # fmt: skip
     edits = (
         r.BoardEdit("D1 theirs", "D1 theirs → mine", 300, 140, estimate(-1.8), estimate(0.79), estimate(0.02), 0.001,
-                    0.003),
+                    0.003, elsewhere=estimate(0.01), where="L5 mid"),
         r.BoardEdit("C0 empty", "", 0, 0, None, None, None, None, None, "the board probe reads no such fact"),
     )  # fmt: skip
     senders = (

@@ -169,7 +169,7 @@ def test_a_planted_write_is_found(model, games, readers):
     trial = Trial(made, games, readers, "L1N5", sq.C2.empty)
     assert float(trial.levels.on - trial.levels.off) > 2
     true, false = trial.outputs(Effect("reading", 1, 45, "theirs"), Effect("reading", -1, 45, "theirs")).writes
-    # The last layer but one is its own: what it writes is all there is to lose.
+    # No later layer but the last: what it writes is all there is to lose.
     assert true.point == "blocks.1.hook_resid_post"
     assert true.total.value == pytest.approx(true.direct.value, abs=1e-4)
     assert true.total.low > 0 and true.total.value > 5 * true.total_fails.value

@@ -361,7 +361,7 @@ def test_the_four_figures_are_the_weakest_literal_and_the_largest_write():
     assert tiles[0]["baselines"] == "always on 0.10"
     assert "best of 200 random rules 1.2 %" in tiles[1]["baselines"] and "ply alone 3.1 %" in tiles[1]["baselines"]
     assert tiles[2]["baselines"] == "E2 mine · no literal changed 1 %"
-    assert tiles[3]["baselines"] == "20 random units −0.1 … 0.12"
+    assert tiles[3]["baselines"] == "20 random units −0.100 … 0.120"
     unclaimed = verdict_top.Tiles(verdict_of(g.FITS), "").all()[3]
     assert unclaimed["path"] == "outputs.kl.value" and "no write is claimed" in unclaimed["label"]
 
@@ -484,12 +484,42 @@ def test_the_best_of_each_kind_are_listed_and_the_rest_can_be_unfolded():
     v = verdict_of(g.WRITES)
     best = verdict_tables.best_rivals(v, verdict_tables.Cells())
     for kind in w.KINDS:
-        values = sorted((x.variance_explained for x in v.rivals.rivals if x.kind == kind), reverse=True)[:3]
-        shown = [row for row in best.rows if row[1].startswith(w.KINDS[kind])]
-        assert [float(row[3]["exact"]) for row in shown] == pytest.approx(values, rel=1e-3)
+        found = sorted((x for x in v.rivals.rivals if x.kind == kind), key=lambda x: -x.variance_explained)[:3]
+        shown = [row for row in best.rows if row[0] in {x.rule for x in found}]
+        assert {row[0]: row[3]["exact"] for row in shown} == {x.rule: f"{x.variance_explained:.4g}" for x in found}
+        assert [row[0] for row in shown] == [x.rule for x in found]
     everything = verdict_tables.all_rivals(v)
     assert len(everything.rows) == verdict_tables.ALL < len(v.rivals.rivals)
     assert f"The best {verdict_tables.ALL} of {len(v.rivals.rivals)} rivals" in verdict_html(v)
+
+
+@pytest.mark.parametrize(("kind", "what", "said"), [
+    ("without a literal", "without C0 empty", "without C0 empty"),
+    ("translation", "shifted by 1 row", "shifted by 1 row"),
+    ("neighbour", "C0 mine for C0 empty", "one literal changed: C0 mine for C0 empty"),
+    ("unheard of", "", "unheard of"),
+])  # fmt: skip
+def test_a_rival_is_described_without_saying_one_word_twice(kind, what, said):
+    assert w.kind_words(dataclasses.replace(rivals().rivals[0], kind=kind, what=what)) == said
+
+
+def test_notes_become_sentences():
+    assert w.sentences(("pairs of legal games", "+C0: logit", "", "Done.")) == "Pairs of legal games. +C0: logit. Done."
+
+
+def test_what_vanishes_beside_the_other_end_is_zero():
+    assert verdict_tables.span((1.8e-7, 9.4e-5)) == "0 … 0.000094"
+    assert verdict_tables.span((-0.1, 0.12)) == "−0.100 … 0.120"
+    assert verdict_tables.span(()) == "–"
+
+
+def test_a_reading_has_its_loss_at_every_later_point():
+    v = verdict_of(g.WRITES)
+    losses = {"blocks.5.hook_resid_post": 0.21, "blocks.6.hook_resid_post": -0.02}
+    write = dataclasses.replace(v.outputs.writes[0], by_point=losses)
+    v = dataclasses.replace(v, outputs=dataclasses.replace(v.outputs, writes=(write,)))
+    assert verdict_tables.by_point(v).rows == [("+C0", "L5", "+0.21"), ("+C0", "L6", "−0.02")]
+    assert "<td>L5</td><td>+0.21</td>" in section(verdict_html(v), "outputs")
 
 
 def test_a_reason_stands_where_a_figure_would():
@@ -518,6 +548,14 @@ def test_a_neurons_page_has_a_section_and_checks_it(grade):
         assert '<a href="L2N17.html">L2N17</a>' in html
     plain = neuron_page(record_of("match"))
     assert 'id="rule"' not in plain and "rule-part" not in plain
+
+
+def test_a_units_page_shows_fewer_examples_and_rivals_than_a_page_of_its_own():
+    v = verdict_of(g.WRITES)
+    html, own = neuron_page(dataclasses.replace(record_of("match"), verdict=v)), verdict_html(v)
+    assert html.count("data-example=") == 3 * 4 < own.count("data-example=") == 3 * 6
+    assert "rivals, and code" in own and "rivals, and code" not in html
+    assert len(html.encode()) - len(neuron_page(record_of("match")).encode()) < 90_000
 
 
 def test_a_wrong_figure_in_the_section_is_caught():
