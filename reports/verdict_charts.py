@@ -20,7 +20,7 @@ STYLE = Markup(
     " .cloud-key { display: inline-block; width: 20px; height: 12px; margin-right: 6px; vertical-align: -1px; }"
     " .thin { stroke: var(--bar); stroke-width: 1.5; } .thick { stroke: var(--bar); stroke-width: 5; }"
     " .chart .half { fill: var(--bar); } .thin.holds, .thick.holds { stroke: var(--pos); stroke-opacity: .75; }"
-    " .chart .half.holds { fill: var(--pos); } .median { stroke: var(--paper); stroke-width: 2.4; }"
+    " .chart .half.holds { fill: var(--pos); } .median { stroke: var(--ink); stroke-width: 1.8; }"
     " .ladder { width: 132px; height: 12px; } .ladder rect { fill: var(--line); } .ladder .up { fill: var(--pos); }"
 )
 #: letters of a row's name

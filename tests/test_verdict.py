@@ -1,0 +1,186 @@
+"""A rule and a unit put to the test, whole: what cannot be tested, what is refused, the grades, the record."""
+
+import json
+from dataclasses import replace
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from circuits import verdict_grades as g
+from circuits.errors import InputError
+from circuits.games import generate
+from circuits.notation import LABELS, SQUARE_TOKEN
+from circuits.plain import of
+from circuits.rule_readings import Ground
+from circuits.rule_subjects import direction
+from circuits.rules import sq
+from circuits.verdict import test as try_rule
+from circuits.verdict_records import Check, Verdict
+
+
+@pytest.fixture(scope="module")
+def ground(tiny):
+    train, out = generate(160, seed=31).split(0.5, seed=0)
+    return Ground(tiny, train, out)
+
+
+@pytest.fixture(scope="module")
+def refuted(ground):
+    return try_rule(ground, "L1N3", "C4 legal & !D5 theirs => +C2")
+
+
+def passed(group: str, ok: bool | None = True, name: str = "x") -> Check:
+    return Check(group, name, ok, "figure", "asked")
+
+
+ALL = (
+    passed("evidence"), passed("chance"), passed("causes"), passed("some description"), passed("good description"),
+    passed("writes"),
+)  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("failing", "expected"),
+    [
+        (None, g.WRITES),
+        (passed("writes", False), g.FITS),
+        (passed("good description", False), g.INCOMPLETE),
+        (passed("some description", False), g.ONE_CAUSE),
+        (passed("causes", False, "another"), g.PARTLY),
+        (passed("evidence", False), g.UNDERPOWERED),
+        (passed("chance", False), g.REFUTED),
+    ],
+)
+def test_the_first_threshold_missed_decides_the_grade_and_is_named(failing, expected):
+    checks = ALL if failing is None else (*ALL, failing)
+    grade, missing = g.grade(checks)
+    assert grade == expected
+    assert missing == (() if failing is None else (f"{failing.name}: figure (asked is asked for)",))
+
+
+def test_what_cannot_be_asked_is_no_cause():
+    without = [check for check in ALL if check.group != "causes"]
+    assert g.grade(without)[0] == g.CORRELATES
+    assert g.grade([*without, passed("causes", None)])[0] == g.CORRELATES
+    assert g.grade([*without, passed("causes", False), passed("causes", False)])[0] == g.CORRELATES
+    grade, missing = g.grade([*ALL, passed("causes", None, "ply >= 20 moves it")])
+    assert grade == g.INCOMPLETE and "ply >= 20" in missing[0]
+    # Games in which nothing of the rule changes must not move the unit; that alone is no cause either.
+    assert g.grade([*without, passed("causes", True, g.CONTROL)])[0] == g.CORRELATES
+
+
+def test_without_a_claim_nothing_is_said_of_what_is_written():
+    grade, missing = g.grade([check for check in ALL if check.group != "writes"])
+    assert grade == g.FITS and "claim" in missing[0]
+
+
+@given(st.lists(st.sampled_from([False, None]), min_size=6, max_size=6), st.integers(0, 63))
+def test_failing_one_more_threshold_never_raises_a_grade(how, which):
+    def rank(checks) -> int:
+        return g.GRADES.index(g.grade(checks)[0])
+
+    checks = [replace(c, passed=how[i]) if which >> i & 1 and c.passed else c for i, c in enumerate(ALL)]
+    for i in range(len(checks)):
+        if checks[i].passed and checks[i].group != "evidence":
+            worse = [replace(c, passed=False) if i == k else c for k, c in enumerate(checks)]
+            few = rank(checks) == g.GRADES.index(g.UNDERPOWERED)  # too little evidence says neither yes nor no
+            assert rank(worse) <= rank(checks) or few
+
+
+@pytest.mark.parametrize(
+    ("rule", "said"),
+    [
+        ("C0 empty & C0 mine", "C0"),
+        ("E3 empty", "E3 is a centre square"),
+        ("C0 empty | C0 occupied", "always holds"),
+        ("ply >= 20 & ply <= 10", "ply"),
+        ("A0 mine & A7 mine & H0 mine & H7 mine & ply <= 12", "never holds in the training games"),
+    ],
+)
+def test_what_cannot_be_tested_is_said_with_its_base_rate(ground, rule, said):
+    found = try_rule(ground, "L1N3", rule)
+    assert found.grade == g.UNTESTABLE and found.fit is None and not found.checks
+    assert said in found.notes[0] and " of " in found.notes[0] and "positions" in found.notes[0]
+    assert found.notes[0] in found.summary
+
+
+def test_a_dead_unit_is_said_to_be_dead(tiny):
+    weights = dict(of(tiny).weights)
+    for name in ("W_in", "b_in"):
+        weights[f"blocks.1.mlp.{name}"] = weights[f"blocks.1.mlp.{name}"].clone()
+        weights[f"blocks.1.mlp.{name}"][..., 3] = 0
+    train, out = generate(40, seed=3).split(0.5, seed=0)
+    found = try_rule(Ground(replace(of(tiny), weights=weights), train, out), "L1N3", "C4 legal")
+    assert found.grade == g.UNTESTABLE and found.fit is None
+    assert found.notes[0].startswith("L1N3 is dead: it is 0 at all ")
+
+
+def test_a_rule_of_nothing_in_particular_is_refuted(refuted):
+    assert refuted.grade in (g.REFUTED, g.UNDERPOWERED)
+    assert refuted.fit.games and refuted.rivals.random.n >= 100
+    assert any(check.group == "chance" for check in refuted.checks)
+
+
+def test_a_verdict_goes_to_json_and_back_and_is_made_again_alike(ground, refuted):
+    assert Verdict.from_json(refuted.to_json()) == refuted
+    assert "NaN" not in refuted.to_json() and json.loads(refuted.to_json())["grade"] == refuted.grade
+    again = try_rule(ground, "L1N3", "!D5 theirs & C4 legal => +C2")
+    assert replace(again, seconds=refuted.seconds) == refuted
+
+
+def test_a_planted_direction_is_told_from_what_goes_along_with_it(tiny):
+    """A direction that only the embedding of one move has: that it was just played fits; that it was ever, does not."""
+    model, square = of(tiny), 18
+    v = torch.randn(model.shape.d_model, generator=torch.Generator().manual_seed(0))
+    v = (v - v.mean()) / (v - v.mean()).norm()
+    weights = dict(model.weights)
+    for name in ("embed.W_E", "pos_embed.W_pos"):
+        weights[name] = weights[name] - (weights[name] @ v)[:, None] * v
+    weights["embed.W_E"][int(SQUARE_TOKEN[square])] += 3 * v
+    model = replace(model, weights=weights)
+    ground = Ground(model, *generate(700, seed=32).split(0.7, seed=0))
+    planted = direction(model, "L0 pre", v, "planted")
+    true = try_rule(ground, planted, f"{LABELS[square]} played")
+    assert true.fit.f1.value == 1 and true.fit.mean_on == pytest.approx(3, abs=1e-4)
+    assert true.fit.mean_off == pytest.approx(0, abs=1e-4)
+    assert true.inputs.toggles[0].share.value == pytest.approx(1, abs=1e-4)
+    assert all(c.passed for c in true.checks if c.group in ("chance", "causes", "some description", "good description"))
+    decoy = try_rule(ground, planted, f"{LABELS[square]} occupied & {LABELS[square]} theirs")
+    assert g.GRADES.index(decoy.grade) < g.GRADES.index(g.INCOMPLETE)
+    assert any(
+        r.rule == f"{LABELS[square]} played" and r.better.value < 0 and r.p_family < 0.05 for r in decoy.rivals.rivals
+    )
+
+
+def test_bad_names_are_refused_before_anything_runs(ground):
+    for unit, rule, said in (
+        ("L9N3", "C0 empty", "L9N3 is out of range"), ("L1N3", "C0 emty", "column 4"), ("L1N3", "C9 empty", "C9"),
+        ("L1N3, L1N3", "C0 empty", "twice"), ("L0 post C0 mine", "C0 mine", "probe"),
+    ):  # fmt: skip
+        with pytest.raises(InputError, match=said):
+            try_rule(ground, unit, rule)
+
+
+def test_python_and_text_say_the_same(ground, refuted):
+    found = try_rule(ground, "L1N3", (sq.C4.legal & ~sq.D5.theirs) >> +sq.C2)
+    assert found.claim == refuted.claim and found.fit == refuted.fit
+
+
+def test_the_command_prints_the_verdict_or_json_alone(run, tiny_files, tmp_path):
+    options = (
+        "--model", str(tiny_files["model"]), "--probe", str(tiny_files["probe"]), "--games", "60", "--cache",
+        str(tmp_path / "cache"),
+    )  # fmt: skip
+    page = tmp_path / "verdict.html"
+    result = run("test", "L1N3", "C4 legal", *options, "--json", "--out", str(page))
+    assert result.returncode == 0, result.stderr
+    found = Verdict.from_dict(json.loads(result.stdout)["verdict"])
+    assert found.unit == "L1N3" and found.rule == "C4 legal" and "C4 legal" in page.read_text()
+    assert found.command.startswith("othello-circuits test L1N3 'C4 legal' --model")
+    for arguments, said in (
+        (("L1N3", "C4 legl"), "column 4"), (("L1N3000", "C4 legal"), "L1N3000"), (("nothing", "C4 legal"), "nothing"),
+    ):  # fmt: skip
+        result = run("test", *arguments, *options)
+        assert result.returncode == 2 and said in result.stderr and len(result.stderr.strip().splitlines()) == 1
