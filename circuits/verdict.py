@@ -16,6 +16,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from circuits import rule_logic, verdict_grades
+from circuits.notation import Unit
 from circuits.rule_bits import Packed
 from circuits.rule_colours import colours
 from circuits.rule_fit import fit, unfit
@@ -35,7 +36,7 @@ from circuits.verdict_words import summary
 WANTED, LEAST_GAMES = 400, 250
 
 
-def test(ground: Ground, unit: str | Sequence[str] | Subject, rule: str | Rule | Claim) -> Verdict:
+def test(ground: Ground, unit: str | Unit | Sequence[str | Unit] | Subject, rule: str | Rule | Claim) -> Verdict:
     """Test a rule on a unit.
 
     Args:

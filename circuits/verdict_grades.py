@@ -125,7 +125,7 @@ def _chance(fit: Fit, rivals: Rivals) -> list[Check]:
         found.append(
             Check(
                 "chance", "random rules of its size and base rate", r.p < ALPHA,
-                f"p {r.p:.3g}; the best of {r.n} explains {most:.1%}", f"p below {ALPHA}",
+                f"p {r.p:.3g}; the best of {r.n} explains {percent(most, 1)}", f"p below {ALPHA}",
             )
         )  # fmt: skip
     return found
@@ -135,7 +135,7 @@ CONTROL = "games in which no literal changes"
 
 
 def _moves(t: Toggle) -> Check:
-    name, asked = f"{t.literal} moves it", f"at least {MOVES:.0%} of the way, interval above 0, p below {ALPHA}"
+    name, asked = f"{t.literal} moves it", f"at least {percent(MOVES)} of the way, interval above 0, p below {ALPHA}"
     if t.share is None:
         return Check("causes", name, None, t.reason or "not tested", asked)
     passed = t.share.value >= MOVES and _low(t.share) > 0 and t.p_family is not None and t.p_family < ALPHA
@@ -145,22 +145,23 @@ def _moves(t: Toggle) -> Check:
 
 def _control(t: Toggle) -> Check:
     unsure = t.share.low is not None and t.share.low <= 0 <= t.share.high
-    asked = f"within ±{MOVES:.0%}, or 0 in the interval"
+    asked = f"within ±{percent(MOVES)}, or 0 in the interval"
     return Check("causes", CONTROL, unsure or abs(t.share.value) < MOVES, f"{share(t.share)} of the way", asked)
 
 
 def _description(fit: Fit, rivals: Rivals) -> list[Check]:
     good = "good description"
+    explained = percent(fit.variance_explained.value, 1)
     found = [
         Check("some description", "F1’s skill over an always-on unit", fit.skill >= SOME_SKILL, f"{fit.skill:.2f}",
               f"at least {SOME_SKILL}"),
         Check("some description", "variance explained, beside the ply alone",
               fit.variance_explained.value > fit.ply_variance_explained,
-              f"{fit.variance_explained.value:.1%}, the ply {fit.ply_variance_explained:.1%}", "more than the ply"),
+              f"{explained}, the ply {percent(fit.ply_variance_explained, 1)}", "more than the ply"),
         Check(good, "F1", _low(fit.f1) >= GOOD_F1, said(fit.f1), f"interval above {GOOD_F1}"),
         Check(good, "AUC", _low(fit.auc) >= GOOD_AUC, said(fit.auc), f"interval above {GOOD_AUC}"),
         Check(good, "the 1 % highest activations", fit.top_coverage.value >= GOOD_TOP,
-              f"the rule holds at {share(fit.top_coverage)}", f"at least {GOOD_TOP:.0%}"),
+              f"the rule holds at {share(fit.top_coverage)}", f"at least {percent(GOOD_TOP)}"),
     ]  # fmt: skip
     for w in rivals.literals:
         if w.loss is not None:
@@ -174,9 +175,9 @@ def _description(fit: Fit, rivals: Rivals) -> list[Check]:
     ]  # fmt: skip
     best = max(better, key=lambda r: r.variance_explained, default=None)
     figure = (
-        f"{best.rule} explains {best.variance_explained:.1%} of variance, this rule {fit.variance_explained.value:.1%}"
+        f"{best.rule} explains {percent(best.variance_explained, 1)} of variance, this rule {explained}"
         if best
-        else f"none of {len(rivals.rivals)} is better by more than {BETTER:.0%} of variance"
+        else f"none of {len(rivals.rivals)} is better by more than {percent(BETTER)} of variance"
     )
     found.append(Check(good, "rivals", best is None, figure, "no rival significantly better"))
     return found
@@ -186,7 +187,7 @@ def _writes(w: Write) -> Check:
     name = f"writes {w.effect}"
     asked = (
         "lost without it where the rule holds, interval above 0; more than elsewhere, than with any random unit, and "
-        f"among the {RANK:.0%} of squares that lose most"
+        f"among the {percent(RANK)} of squares that lose most"
     )
     if w.total is None:
         return Check("writes", name, None, w.reason or "not tested", asked)
@@ -213,13 +214,18 @@ def said(e: Estimate) -> str:
 
 
 def share(e: Estimate) -> str:
-    """ "93 % [91, 94]"."""
-    return f"{100 * e.value:.0f} %" + ("" if e.low is None else f" [{100 * e.low:.0f}, {100 * e.high:.0f}]")
+    """``93 % [91, 94]``."""
+    return percent(e.value) + ("" if e.low is None else f" [{percent(e.low)[:-2]}, {percent(e.high)[:-2]}]")
 
 
 def points(e: Estimate) -> str:
-    """ "3.1 points [2.0, 4.2]", of percent."""
+    """``3.1 points [2.0, 4.2]``, of percent."""
     return f"{100 * e.value:.1f} points" + ("" if e.low is None else f" [{100 * e.low:.1f}, {100 * e.high:.1f}]")
+
+
+def percent(value: float, digits: int = 0) -> str:
+    """``78 %``, without a sign before a rounded zero."""
+    return f"{round(100 * value, digits) + 0:.{digits}f} %"
 
 
 def _low(e: Estimate) -> float:

@@ -10,6 +10,7 @@ from circuits.verdict_grades import (
     UNDERPOWERED,
     UNTESTABLE,
     WRITES,
+    percent,
 )
 from circuits.verdict_records import Check, Fit, Inputs, Outputs, Rivals
 
@@ -56,8 +57,8 @@ def summary(
 def _fits(fit: Fit) -> str:
     return (
         f"F1 {fit.f1.value:.2f} held out (always on {fit.chance_f1:.2f}), "
-        f"{max(0.0, fit.variance_explained.value):.0%} of the activation’s variance (ply alone "
-        f"{max(0.0, fit.ply_variance_explained):.0%})"
+        f"{percent(max(0.0, fit.variance_explained.value))} of the activation’s variance (ply alone "
+        f"{percent(max(0.0, fit.ply_variance_explained))})"
     )
 
 
@@ -65,7 +66,8 @@ def _random(rivals: Rivals | None) -> str:
     if rivals is None or rivals.random is None:
         return "no better than chance"
     r = rivals.random
-    return f"{r.n} random rules of its size explain up to {max(r.variance_explained, default=0.0):.1%}, p {r.p:.2g}"
+    most = percent(max(r.variance_explained, default=0.0), 1)
+    return f"{r.n} random rules of its size explain up to {most}, p {r.p:.2g}"
 
 
 def _moves(inputs: Inputs | None) -> str:
@@ -74,11 +76,11 @@ def _moves(inputs: Inputs | None) -> str:
         return ""
     least = min(asked, key=lambda t: t.share.value)
     control = inputs.control.share if inputs.control else None
-    beside = f" (no fact changed: {round(100 * control.value) + 0}%)" if control else ""
+    beside = f" (no fact changed: {percent(control.value)})" if control else ""
     if len(asked) == 1:
-        return f"changing {least.literal} alone in legal games moves it {least.share.value:.0%} of the way{beside}"
+        return f"changing {least.literal} alone in legal games moves it {percent(least.share.value)} of the way{beside}"
     return (
-        f"changing one fact alone in legal games moves it {least.share.value:.0%} of the way at least, for "
+        f"changing one fact alone in legal games moves it {percent(least.share.value)} of the way at least, for "
         f"{least.literal}{beside}"
     )
 

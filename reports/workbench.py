@@ -226,7 +226,7 @@ class Workbench:
 
         return ground(self)
 
-    def test(self, unit: str | Unit | Sequence[str] | Subject, rule: str | Rule | Claim) -> VerdictReport:
+    def test(self, unit: str | Unit | Sequence[str | Unit] | Subject, rule: str | Rule | Claim) -> VerdictReport:
         """Test what a unit is said to compute; shows itself in Jupyter, saves itself as a page.
 
         Args:
