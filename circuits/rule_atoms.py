@@ -17,6 +17,7 @@ from circuits.features import LITERALS, PATTERN_INDEX, Pattern, literal_bits, pa
 from circuits.notation import LABELS
 from circuits.othello import Boards
 from circuits.rule_formulas import Atom
+from circuits.rule_misuse import shorten, whole
 
 #: what can be counted at a position, and in words
 COUNTS = {
@@ -44,7 +45,8 @@ class Literal(Atom):
     def __post_init__(self) -> None:
         if self.name not in LITERALS:
             raise InputError(f"unknown literal {self.name!r}: it is one of {', '.join(LITERALS)}")
-        notation.label(self.square)
+        notation.label(whole(self.square, f"{self.name} on square"))
+        super().__post_init__()
 
     def __str__(self) -> str:
         return f"{LABELS[self.square]} {self.name}{self._when()}"
@@ -69,8 +71,13 @@ class Line(Atom):
     back: int = 0
 
     def __post_init__(self) -> None:
+        if not isinstance(self.pattern, Pattern):
+            raise InputError(f"{shorten(repr(self.pattern))} is no pattern: write sq.C0.via('SE', 1)")
+        whole(self.pattern.square, "the pattern's square")
+        whole(self.pattern.flanked, "discs flanked:")
         if self.pattern not in PATTERN_INDEX:
             raise InputError(f"{self.pattern} is none of the 960 patterns: nobody plays there, or it leaves the board")
+        super().__post_init__()
 
     def __str__(self) -> str:
         return f"{self.pattern}{self._when()}"
@@ -89,6 +96,11 @@ class ToMove(Atom):
 
     black: bool
     back: int = 0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.black, bool):
+            raise InputError(f"ToMove({shorten(repr(self.black))}): give True for black to move, False for white")
+        super().__post_init__()
 
     def __str__(self) -> str:
         return f"{'black' if self.black else 'white'} to move{self._when()}"
@@ -128,10 +140,21 @@ class Count(Atom):
     back: int = 0
 
     def __post_init__(self) -> None:
-        if self.what not in COUNTS:
+        if self.what not in tuple(COUNTS):
             raise InputError(f"nothing counts {self.what!r}: it is one of {', '.join(COUNTS)}")
+        whole(self.low, self.what)
+        whole(self.high, self.what)
         if not (0 <= self.low <= MOST and 0 <= self.high <= MOST):
             raise InputError(f"{self.what} {self.low}..{self.high}: give bounds within 0..{MOST}")
+        if self.low > self.high:
+            raise InputError(f"{self.what} {self.low}..{self.high}: the bounds are the wrong way round, lowest first")
+        super().__post_init__()
+
+    def __bool__(self) -> bool:
+        raise TypeError(
+            f"{self} alone is neither true nor false: 10 <= {self.what} <= 20 is written {self.what}.between(10, 20),"
+            " and between rules & | ~ instead of 'and', 'or', 'not'"
+        )
 
     def __str__(self) -> str:
         if self.low == self.high:

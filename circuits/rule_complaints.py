@@ -10,8 +10,10 @@ import re
 from circuits.errors import InputError
 from circuits.features import DIRECTIONS, LITERALS, MAX_FLANKED
 from circuits.rule_atoms import COUNTS
+from circuits.rule_misuse import shorten
 
 EVENTS = ("played", "flipped")
+WRITTEN = ("empty", "mine", "theirs")
 #: words with which a fact may begin
 _BEGINNINGS = ("black", "white", "legal", *EVENTS, "ply", "flips", "moves", "passed", "not", "true", "false")
 FACTS = "a fact such as 'C0 empty', 'A4 played', 'legal C0 via SE x1', 'ply >= 20' or 'black to move'"
@@ -25,12 +27,6 @@ class RuleSyntaxError(InputError):
     def __init__(self, column: int, why: str):
         self.column = column
         super().__init__(f"column {column}: {why}")
-
-
-def shorten(text: str) -> str:
-    """At most 24 characters of a text, none of which breaks the line."""
-    text = str(text) if len(text) <= 24 else str(text[:23]) + "…"
-    return repr(text)[1:-1]
 
 
 def complaint(text: str, at: int, expected: set[str], what: str) -> RuleSyntaxError:
@@ -50,6 +46,8 @@ def complaint(text: str, at: int, expected: set[str], what: str) -> RuleSyntaxEr
         return RuleSyntaxError(1, f"the text is empty: write {wanted}")
     if word in ("⇒", "→", "=>", "->") and what == "rule" and not expected & {"_TRUE", "EMPTY"}:
         return RuleSyntaxError(column, f"{found} begins what the unit writes, and only a rule is wanted here")
+    if hinted := _habit(text, at, word, expected):
+        return hinted
     if word == ")" and "_CLOSE" not in expected and text[:at].count("(") <= text[:at].count(")"):
         return RuleSyntaxError(column, "this ')' closes no bracket: there is no '(' before it")
     if text.count("(") <= text.count(")"):
@@ -69,6 +67,52 @@ def complaint(text: str, at: int, expected: set[str], what: str) -> RuleSyntaxEr
     return RuleSyntaxError(column, why + (f" (did you mean '{close[0]}'?)" if close and close[0] != word else ""))
 
 
+_SQUARE = r"\b([a-h][0-7])"
+#: Python pasted as text, and how the text says it; the groups go into the braces
+_PYTHON = tuple(
+    (re.compile(pattern, re.IGNORECASE | re.ASCII), said)
+    for pattern, said in (
+        (rf"\bsq\.{_SQUARE}\.via\(\s*['\"](\w+)['\"]\s*,\s*([0-9])\s*\)", "legal {0} via {1} x{2}"),
+        (rf"(?:\bsq\.)?{_SQUARE}\.({'|'.join(LITERALS)})\b", "{0} {1}"),
+        (rf"\bsq\.{_SQUARE}", "{0} empty"),
+        (r"\bsq\b", "C0 empty"),
+        (rf"\b({'|'.join(COUNTS)})\.between\(\s*([0-9]+)\s*,\s*([0-9]+)\s*\)", "{0} {1}..{2}"),
+        (r"\b(black|white)_to_move\b", "{0} to move"),
+        (r">>", "=>"),
+    )
+)
+_NOT = re.compile(r"(?:(?:is|was)n\s*['’]t\b|not\b|[!~¬])\s*(?:just\s+)?(\w*)", re.IGNORECASE | re.ASCII)
+_NEAR = 60  # characters around an error in which its cause is looked for
+
+
+def _habit(text: str, at: int, word: str, expected: set[str]) -> RuleSyntaxError | None:
+    """The error where somebody wrote Python or English that is nearly the language; None where it is neither."""
+    for pattern, said in _PYTHON:
+        for match in pattern.finditer(text, max(0, at - _NEAR), at + _NEAR):
+            if match.start() <= at < match.end():
+                words = (group.upper() if len(group) == 2 else group.lower() for group in match.groups())
+                why = f"'{shorten(match[0])}' is Python; in text: {said.format(*words)}"
+                return RuleSyntaxError(match.start() + 1, why)
+    before = text[max(0, at - _NEAR) : at]
+    square = re.search(rf"{_SQUARE}\s+(?:(?:is|was)\s+)?$", before, re.IGNORECASE | re.ASCII)
+    negated = _NOT.match(text, at)
+    if square and negated and expected & {"EMPTY", "WRITTEN"}:
+        states, sign = (LITERALS, "!") if "EMPTY" in expected else (WRITTEN, "-")
+        state = negated[1].lower() if negated[1].lower() in states else states[0]
+        return RuleSyntaxError(at + 1, f"'{sign}' goes before the square: {sign}{square[1].upper()} {state}")
+    if word == "@" and before.rstrip().endswith(")"):
+        why = "'@' goes behind each fact, not behind a bracket: (C0 empty @-1 & D1 mine @-1)"
+        return RuleSyntaxError(at + 1, why)
+    if re.search(r"\bjust\s+$", before, re.IGNORECASE) and re.fullmatch(_SQUARE, word, re.IGNORECASE):
+        why = f"'just' goes behind the square: {word.upper()} just played, or just played {word.upper()}"
+        return RuleSyntaxError(at + 1, why)
+    if word == "." and (number := re.search(r"\b[0-9]+$", before, re.ASCII)):
+        behind = re.match(r"\.[0-9]*", text[at : at + _NEAR])[0]
+        why = f"'{shorten(number[0] + behind)}' is no whole number, and counts are"
+        return RuleSyntaxError(at + 1 - len(number[0]), why)
+    return None
+
+
 #: terminals that decide what to say, the first that would have been taken; what is said; words that may be misspelt
 _SAID = (
     ("FLANKED", f"how many discs are flanked, x1 to x{MAX_FLANKED}", ()),
@@ -76,7 +120,7 @@ _SAID = (
     ("BACK", "how many plies earlier, as in @-1", ()),
     ("_TRUE", FACTS, _BEGINNINGS),
     ("EMPTY", _STATE, LITERALS),
-    ("WRITTEN", "what is written to the square: empty, mine or theirs", ("empty", "mine", "theirs", "become")),
+    ("WRITTEN", "what is written to the square: empty, mine or theirs", (*WRITTEN, "become")),
     ("SIGN", EFFECTS, ()),
     ("UNIT", "a square or a unit, such as C0 or L1N421", ()),
     ("EVENT", "'played' or 'flipped'", EVENTS),

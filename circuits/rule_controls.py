@@ -1,15 +1,20 @@
-"""What a subject's ablation is compared with: random others of its kind, ablated in the same way at the same places.
+"""What a subject's ablation is compared with: random writing of equal norm, at the same places.
 
-    neuron      random neurons of its layer, each set to its mean where the rule fails
-    set         random sets with as many neurons of each layer
-    head        the other heads of its layer, likewise
-    direction   random directions: the stream is moved along them by as much as along the subject's own
+At places chosen for a subject its own ablation moves the stream far and that of another unit hardly at all, so that to
+do more than others set to their means says little. Every control therefore moves the stream, at each place, by as much
+as the ablation does there: by |d|, d = (mean where the rule fails - value) W_out.
 
-Units that never change are left out: to set them to their mean would be no control at all.
+    neuron            random neurons of its layer; each is changed by +-|d| / |W_out|, towards its own mean where the
+                      rule fails
+    set               random sets with as many neurons of each layer; their changes c towards these means are scaled
+                      together, by |d| / |c W_out| in each layer, d being what the subject's neurons of that layer write
+    head, direction   random directions u (normal, centred): |d| u is added to the stream where the subject writes
+
+Neurons that never change, or write nothing, are left out: they have no writing to scale.
 """
 
-from collections.abc import Callable
-from dataclasses import dataclass, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Float
@@ -19,7 +24,6 @@ from circuits.directions import unit as unit_vectors
 from circuits.games import Games
 from circuits.last_ply import Edit
 from circuits.nodes import Node
-from circuits.rule_bits import Packed
 from circuits.rule_readings import Ground, Readings, read
 from circuits.rule_subjects import Subject
 from circuits.rules import Rule
@@ -28,28 +32,34 @@ from circuits.rules import Rule
 CONTROLS = 20
 #: training games that their means are taken from
 GAMES = 40
-#: a unit that varies by no more than this is the same everywhere
+#: a unit that varies by no more than this is the same everywhere; one whose weights are no longer writes nothing
 STILL = 1e-6
+
+#: how far the stream is moved, by the point that first holds it
+Norms = Mapping[str, Float[Tensor, "row 1"]]
 
 
 @dataclass(frozen=True)
 class Control:
-    """One of them; ``edits`` of a batch of places, given how far each moves the subject: [row, 1, k]."""
+    """One of them; ``edits`` of a batch of places, given how far the subject's ablation moves the stream at each."""
 
     name: str
-    edits: Callable[[Float[Tensor, "row 1 k"]], list[Edit]]
+    edits: Callable[[Norms], list[Edit]]
+
+
+def displaced(subject: Subject, moved: Float[Tensor, "row 1 k"]) -> Norms:
+    """How far the stream is moved by a change of the subject's values."""
+    return {point: written.norm(dim=-1) for point, written in subject.written(moved).items()}
 
 
 def controls(ground: Ground, subject: Subject, rule: Rule, train: Readings, n: int = CONTROLS) -> tuple[Control, ...]:
-    """Random others; fewer, or none, where the layer has no more."""
+    """Random others; of neurons fewer, or none, where the layer has no more."""
     generator = torch.Generator().manual_seed(ground.seed + 1)
-    if subject.kind == "direction":
+    if subject.kind in ("head", "direction"):
         width = ground.model.shape.d_model
         vectors = unit_vectors(torch.randn(n, width, generator=generator))
-        return tuple(_along(subject.hooks[0], i, vector) for i, vector in enumerate(vectors))
+        return tuple(_along(subject.writes, i, vector) for i, vector in enumerate(vectors))
     off = _means_where_fails(ground, _candidates(subject, generator), rule, train.games[:GAMES])
-    if subject.kind == "head":
-        return tuple(_set_to(subject, (node,), value) for node, value in list(off.items())[:n])
     found: dict[tuple[Node, ...], None] = {}
     by_layer: dict[int, int] = {}
     for node in subject.nodes:
@@ -64,46 +74,84 @@ def controls(ground: Ground, subject: Subject, rule: Rule, train: Readings, n: i
         found[tuple(drawn)] = None
         if len(found) == n:
             break
-    return tuple(_set_to(subject, nodes, torch.cat([off[node] for node in nodes])) for nodes in found)
+    return tuple(_writing(subject, nodes, torch.stack([off[node] for node in nodes])) for nodes in found)
+
+
+def side_by_side(parts: list[list[Edit]]) -> list[Edit]:
+    """Edits of one stream each as edits of one stream that make it several, side by side.
+
+    Run with one variant: what comes before the first edit is then computed once for all of them.
+    """
+    hooks = dict.fromkeys(hook for part in parts for hook, _ in part)
+
+    def edit(hook: str):
+        def f(x: Tensor, point) -> Tensor:
+            x = x.repeat(1, len(parts), *[1] * (x.ndim - 2)) if x.shape[1] == 1 else x
+            for i, part in enumerate(parts):
+                for name, change in part:
+                    if name == hook:
+                        one = x[:, i : i + 1].clone()
+                        after = change(one, point)
+                        x[:, i : i + 1] = one if after is None else after
+            return x
+
+        return f
+
+    return [(hook, edit(hook)) for hook in hooks]
 
 
 def _candidates(subject: Subject, generator: torch.Generator) -> tuple[Node, ...]:
-    """Other units of its layers, in random order."""
-    shape, found = subject.model.shape, []
+    """Other neurons of its layers that write something, in random order."""
+    model, found = subject.model, []
     for layer in sorted({node.layer for node in subject.nodes}):
         own = {node.index for node in subject.nodes if node.layer == layer}
-        count = shape.n_heads if subject.kind == "head" else shape.d_mlp
-        others = [i for i in torch.randperm(count, generator=generator).tolist() if i not in own]
-        kind = "head" if subject.kind == "head" else "neuron"
-        found += [Node(kind, layer, i) for i in others]
+        writes = (model.W_out(layer).norm(dim=-1) > STILL).tolist()
+        order = torch.randperm(model.shape.d_mlp, generator=generator).tolist()
+        found += [Node("neuron", layer, i) for i in order if i not in own and writes[i]]
     return tuple(found)
 
 
 def _means_where_fails(
     ground: Ground, nodes: tuple[Node, ...], rule: Rule, games: Games
-) -> dict[Node, Float[Tensor, "k"]]:
-    """Each unit's mean where the rule fails, of those that are not the same everywhere."""
-    if nodes[0].kind == "neuron":
-        several = Subject("controls", "set", nodes, ground.model)
-        readings = read(ground.model, several, games, ground.band, sample=ground.sample)
-        values, packed = readings.values[:, :, None], readings.packed
-    else:
-        boards = games.boards()
-        where = torch.zeros_like(boards.valid)
-        where[:, ground.band] = boards.valid[:, ground.band]
-        hook, stop = nodes[0].hook, nodes[0].layer + 1
-        _, acts = ground.model.run(games.inputs, save=[hook], stop_at=stop)
-        values, packed = acts[hook].cpu()[where][:, [node.index for node in nodes]], Packed(boards, where)
-    fails = ~packed.holds(rule)
+) -> dict[Node, Float[Tensor, ""]]:
+    """Each neuron's mean where the rule fails, of those that are not the same everywhere."""
+    if not nodes:
+        return {}
+    several = Subject("controls", "set", nodes, ground.model)
+    readings = read(ground.model, several, games, ground.band, sample=ground.sample)
+    values, fails = readings.values, ~readings.packed.holds(rule)
     fails = fails if fails.any() else torch.ones_like(fails)
-    alive = ((values.amax(0) - values.amin(0)) > STILL).any(-1)
-    return {node: values[fails, i].mean(0) for i, node in enumerate(nodes) if alive[i]}
+    alive = (values.amax(0) - values.amin(0)) > STILL
+    means = values[fails].mean(0)
+    return {node: means[i] for i, node in enumerate(nodes) if alive[i]}
 
 
-def _set_to(subject: Subject, nodes: tuple[Node, ...], value: Float[Tensor, "k"]) -> Control:
-    other = replace(subject, name=", ".join(map(str, nodes)), nodes=nodes)
-    return Control(other.name, lambda moved: other.edits(value.expand(len(moved), 1, -1)))
+def _writing(subject: Subject, nodes: tuple[Node, ...], off: Float[Tensor, "k"]) -> Control:
+    def edits(norms: Norms) -> list[Edit]:
+        return [_towards(subject, layer, nodes, off, norms) for layer in dict.fromkeys(node.layer for node in nodes)]
+
+    return Control(", ".join(map(str, nodes)), edits)
+
+
+def _towards(subject: Subject, layer: int, nodes: tuple[Node, ...], off: Float[Tensor, "k"], norms: Norms) -> Edit:
+    """Some neurons of a layer changed towards their means so that together they write as far as the subject's."""
+    own = [i for i, node in enumerate(nodes) if node.layer == layer]
+    index, rows = [nodes[i].index for i in own], subject.model.W_out(layer)
+    norm = norms[f"blocks.{layer}.hook_resid_post"]
+
+    def f(x: Tensor, _) -> Tensor:
+        change = off[own].to(x) - x[..., index]
+        # Only its direction counts; at the very mean, where it has none, up.
+        change = (change / change.abs().amax(-1, keepdim=True)).nan_to_num(1.0)
+        written = (change @ rows[index].to(x)).norm(dim=-1)
+        x[..., index] += change * (norm.to(x) / written.clamp_min(1e-12))[..., None]
+        return x
+
+    return f"blocks.{layer}.mlp.hook_post", f
 
 
 def _along(hook: str, i: int, vector: Float[Tensor, "d_model"]) -> Control:
-    return Control(f"random direction {i}", lambda moved: [(hook, lambda x, _: x + moved.abs().to(x) * vector.to(x))])
+    def edits(norms: Norms) -> list[Edit]:
+        return [(hook, lambda x, _: x + norms[hook].to(x)[..., None] * vector.to(x))]
+
+    return Control(f"random direction {i}", edits)

@@ -16,6 +16,7 @@ from torch import Tensor
 from circuits.errors import InputError
 from circuits.notation import N_CTX
 from circuits.othello import Boards
+from circuits.rule_misuse import no_rule, whole
 
 
 class Rule:
@@ -23,11 +24,16 @@ class Rule:
 
     key: tuple  # by which parts are sorted
 
-    def __and__(self, other: "Rule") -> "Rule":
-        return conjunction((self, other)) if isinstance(other, Rule) else NotImplemented
+    def __and__(self, other) -> "Rule":
+        return NotImplemented if _is_claim(other) else conjunction((self, other))
 
-    def __or__(self, other: "Rule") -> "Rule":
-        return disjunction((self, other)) if isinstance(other, Rule) else NotImplemented
+    def __or__(self, other) -> "Rule":
+        return NotImplemented if _is_claim(other) else disjunction((self, other))
+
+    def __rand__(self, other):  # only what is no rule comes here
+        raise TypeError(no_rule(other))
+
+    __ror__ = __rrshift__ = __rand__
 
     def __invert__(self) -> "Rule":
         return Not(self)
@@ -37,6 +43,11 @@ class Rule:
         from circuits.rule_claims import Claim, as_effects
 
         return Claim(self, as_effects(effects))
+
+    def __matmul__(self, back):
+        raise TypeError(
+            f"'@' goes behind each fact, not behind a formula: (sq.C0.empty @ {back}) & ~(sq.D1.mine @ {back})"
+        )
 
     def __bool__(self) -> bool:
         raise TypeError("a rule is neither true nor false by itself: write & | ~ between rules, not 'and', 'or', 'not'")
@@ -93,9 +104,13 @@ TRUE, FALSE = Constant(True), Constant(False)
 class Atom(Rule):
     """One fact; ``back`` plies ago."""
 
-    def __matmul__(self, back: int) -> "Atom":
+    def __post_init__(self) -> None:
+        if not 0 <= whole(self.back, "back") < N_CTX:
+            raise InputError(f"back {self.back}: give how many plies earlier, 0 to {N_CTX - 1}")
+
+    def __matmul__(self, back) -> "Atom":
         """``atom @ -1``: one ply earlier."""
-        if not isinstance(back, int) or back > 0 or self.back - back >= N_CTX:
+        if whole(back, f"{self} @") > 0 or self.back - back >= N_CTX:
             raise InputError(f"{self} @ {back}: give how many plies earlier, from @-1 to @-{N_CTX - 1}")
         return replace(self, back=self.back - back)
 
@@ -127,9 +142,11 @@ class Not(Rule):
 
     rule: Rule
 
-    def __new__(cls, rule: Rule):
+    def __new__(cls, rule):
         if isinstance(rule, Not):
             return rule.rule
+        if not isinstance(rule, Rule):
+            raise TypeError(no_rule(rule))
         return ~rule if isinstance(rule, Constant) else super().__new__(cls)
 
     def __str__(self) -> str:
@@ -199,23 +216,39 @@ class Or(_Several):
         return torch.stack([rule._holds(boards) for rule in self.rules]).any(0)
 
 
+def _is_claim(other: object) -> bool:
+    from circuits.rule_claims import Claim
+
+    return isinstance(other, Claim)
+
+
 def _inside(rule: Rule) -> str:
     return f"({rule})" if isinstance(rule, _Several) else str(rule)
 
 
-def conjunction(rules: Iterable[Rule]) -> Rule:
-    """All of them; of none, `TRUE`."""
+def conjunction(rules: Iterable) -> Rule:
+    """All of them; of none, `TRUE`.
+
+    Raises:
+        TypeError: one is no rule.
+    """
     return _several(And, rules, TRUE)
 
 
-def disjunction(rules: Iterable[Rule]) -> Rule:
-    """One of them at least; of none, `FALSE`."""
+def disjunction(rules: Iterable) -> Rule:
+    """One of them at least; of none, `FALSE`.
+
+    Raises:
+        TypeError: one is no rule.
+    """
     return _several(Or, rules, FALSE)
 
 
-def _several(kind: type[_Several], rules: Iterable[Rule], neutral: Constant) -> Rule:
+def _several(kind: type[_Several], rules: Iterable, neutral: Constant) -> Rule:
     parts: set[Rule] = set()
     for rule in rules:
+        if not isinstance(rule, Rule):
+            raise TypeError(no_rule(rule))
         parts |= set(rule.rules) if isinstance(rule, kind) else {rule}
     if ~neutral in parts:
         return ~neutral

@@ -6,7 +6,9 @@
     senders    which upstream units carry a fact to the subject                        (`circuits.rule_senders`)
 
 A change is the scalar toggled less clean; its share is of the way from the mean where the rule holds to the mean where
-it fails, on training games (1: all the way). Intervals and p-values draw whole games; Holm over the rule's facts.
+it fails, on training games (1: all the way); of a better rule's means, where one is known and these lie farther apart.
+What a toggle moves then has to move also in the pairs that keep the better rule's facts on other squares (*screened*).
+Intervals and p-values draw whole games, with the means taken as fixed; Holm over the rule's facts.
 """
 
 import torch
@@ -14,9 +16,10 @@ from jaxtyping import Float
 from torch import Tensor
 
 from circuits.effects import Summary, summarise
-from circuits.pairs import join
+from circuits.othello import replay
+from circuits.pairs import Pairs, join
 from circuits.places import place_of_point, written_at
-from circuits.rule_atoms import Atom
+from circuits.rule_atoms import Atom, Line, Literal
 from circuits.rule_board_edits import board_edits, early, method
 from circuits.rule_formulas import Rule
 from circuits.rule_pair_runs import EndRuns, acts, end_runs
@@ -26,24 +29,27 @@ from circuits.rule_readings import Ground
 from circuits.rule_scores import FLIPS, holm
 from circuits.rule_senders import scaled, senders
 from circuits.rule_subjects import Subject
-from circuits.verdict_records import Inputs, Toggle
+from circuits.verdict_records import Estimate, Inputs, Toggle
 
+#: pairs over which a share is said
+LEAST = 20
 #: what the control is called among the toggles
 NONE = "no literal"
 
 
 def inputs(
-    ground: Ground, subject: Subject, rule: Rule, places: Places, mean_on: float, mean_off: float, n: int = PAIRS
+    ground: Ground, subject: Subject, rule: Rule, places: Places, gap: float, n: int = PAIRS, better: Rule | None = None
 ) -> Inputs:
     """All tests of a rule on the input side.
 
     Args:
         subject: fitted, where its scalar has to be learnt.
         places: held-out positions at which the checkpoint is edited.
-        mean_on, mean_off: of the scalar where the rule holds and fails, on training games.
+        gap: what shares are of: the scalar's mean where the rule (or the better one) holds less where it fails.
         n: pairs looked for, for each literal.
+        better: a rule known to describe the subject better: what a toggle moves has to move also where none of the
+            better rule's facts on other squares change.
     """
-    gap = mean_on - mean_off
     found = toggles(rule, ground.held_out, n, plies=ground.band, seed=ground.seed, fresh=ground.fresh)
     runs = toggled_runs(subject, found)
     changes = {atom: activation_change(subject, own) for atom, own in runs.items()}
@@ -52,13 +58,40 @@ def inputs(
     corrected = holm(torch.tensor([round(float(measured[atom].p), 6) for atom in facts], dtype=torch.float64)).tolist()
     family = {atom: round(p, 6) for atom, p in zip(facts, corrected, strict=True)}
     units, reasons = senders(subject, {atom: runs[atom] for atom in facts}, gap)
+    screened = {
+        atom: _screened(atom, runs[atom].pairs, changes[atom], better, gap) for atom in facts if better is not None
+    }
     return Inputs(
-        tuple(_toggle(found, atom, measured.get(atom), family.get(atom), gap) for atom in rule.atoms),
+        tuple(
+            _toggle(found, atom, measured.get(atom), family.get(atom), gap, *screened.get(atom, (None, 0)))
+            for atom in rule.atoms
+        ),
         _toggle(found, None, measured.get(None), None, gap) if None in measured else None,
         board_edits(ground.editor, subject, rule, places, gap, ground.seed),
         units,
         (*_words(subject, found), *reasons),
+        "" if better is None else str(better),
     )
+
+
+def _screened(atom: Atom, pairs: Pairs, change: Float[Tensor, "pair"], better: Rule, gap: float) -> tuple:
+    """The share over the pairs that keep the better rule's facts on other squares, of `LEAST` at least; how many."""
+    clean, corrupt = (replay(tokens) for tokens in (pairs.clean, pairs.corrupt))
+    kept, end = torch.ones(len(pairs), dtype=torch.bool), (torch.arange(len(pairs)), pairs.ply)
+    for other in better.atoms:
+        if not _squares(other) & _squares(atom):
+            kept &= other._holds(clean)[end] == other._holds(corrupt)[end]
+    if int(kept.sum()) < LEAST:
+        return None, int(kept.sum())
+    s = summarise(change[kept], pairs.game[kept], flips=1)
+    return scaled(float(s.mean), float(s.low), float(s.high), -gap), int(kept.sum())
+
+
+def _squares(atom: Atom) -> set[int]:
+    """The squares that an atom is about."""
+    if isinstance(atom, Literal):
+        return {atom.square}
+    return {atom.pattern.square, *atom.pattern.squares()} if isinstance(atom, Line) else set()
 
 
 def toggled_runs(subject: Subject, found: Toggles) -> dict[Atom | None, EndRuns]:
@@ -82,11 +115,14 @@ def activation_change(subject: Subject, runs: EndRuns) -> Float[Tensor, "pair"]:
     return (corrupt - clean).cpu()
 
 
-def _toggle(found: Toggles, atom: Atom | None, s: Summary | None, family: float | None, gap: float) -> Toggle:
+def _toggle(
+    found: Toggles, atom: Atom | None, s: Summary | None, family: float | None, gap: float,
+    screened: Estimate | None = None, screened_pairs: int = 0,
+) -> Toggle:  # fmt: skip
     name, becomes = (NONE, "") if atom is None else (str(atom), found.becomes(atom))
     reason = found.reasons.get(atom, "")
     if s is None:
-        return Toggle(name, becomes, 0, 0, None, None, None, None, None, reason)
+        return Toggle(name, becomes, 0, 0, None, None, None, None, None, reason, atom not in found.excluded)
     ends = float(s.mean), float(s.low), float(s.high)
     squares = float(found.squares[atom].mean())
     return Toggle(
@@ -100,6 +136,9 @@ def _toggle(found: Toggles, atom: Atom | None, s: Summary | None, family: float 
         family,
         squares,
         reason,
+        True,
+        screened,
+        screened_pairs,
     )
 
 

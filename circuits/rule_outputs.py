@@ -4,13 +4,16 @@ The subject is set to its training mean where the rule fails, at the position th
 comes after is recomputed, LayerNorms included. Then
 
     loss       an effect before less after, in the sense claimed (`circuits.rule_writes`): for the square named, for all
-               others, and for random other units ablated likewise at the same places (`circuits.rule_controls`)
+               others, and for random other units' writing, scaled at each position to the norm that ablating the
+               subject displaces (`circuits.rule_controls`)
+    rank       of the size of the mean loss among all squares: others that rise count too
+    difference loss where the rule holds less loss where it fails
     direct     what the subject's writing, above that at its mean where the rule fails, adds to the effect by itself
     weight     what one unit of activation writes for it, and its rank among all squares
     KL         of the model's move probabilities to those without the subject
     replaced   the subject made to say only whether the rule holds (`circuits.rule_replacement`)
 
-Intervals are over games. A p is (1 + random units that lose as much) / (1 + random units).
+Intervals are over games. A p is (1 + controls that lose as much) / (1 + controls).
 """
 
 import torch
@@ -21,9 +24,10 @@ from circuits.ablation import relative
 from circuits.behaviour import legal_tokens
 from circuits.effects import Summary, summarise
 from circuits.errors import InputError
+from circuits.game_intervals import gap_interval
 from circuits.last_ply import Edit
 from circuits.notation import LABELS, PLAYABLE
-from circuits.rule_controls import Control, controls
+from circuits.rule_controls import Control, controls, displaced, side_by_side
 from circuits.rule_places import Places
 from circuits.rule_readings import Ground, Readings
 from circuits.rule_replacement import GAMES, KINDS, Levels, divergence, replaced_runs, worse
@@ -133,9 +137,9 @@ class _Ablation:
         kept, parts = [], []
 
         def edits(rows: Int[Tensor, "row"]) -> list[Edit]:
-            moved = (self.levels.off - self.places.values[rows])[:, None]
+            norms = displaced(self.subject, (self.levels.off - self.places.values[rows])[:, None])
             own = [self.subject.edits(self.new[i][rows][:, None]) for i in range(FIRST_CONTROL - 1 if holds else 1)]
-            return side_by_side([[], *own, *(control.edits(moved) for control in others)])
+            return side_by_side([[], *own, *(control.edits(norms) for control in others)])
 
         for rows, logits, acts in self.places.run(holds, edits, saves, start_at=self.subject.first_layer):
             kept.append(rows)
@@ -189,10 +193,11 @@ class _Ablation:
             free = torch.tensor([k not in claimed for k in range(len(t.names))])
             lost, weights = there.all[i].mean(0), there.weights[i]
             s = there.summary(torch.stack([there.losses[i][0], there.direct[i], there.all[i][:, free].abs().mean(1)]))
-            total_fails = direct_fails = None
+            total_fails = direct_fails = difference = None
             if elsewhere is not None:
                 other = elsewhere.summary(torch.stack([elsewhere.losses[i][0], elsewhere.direct[i]]))
                 total_fails, direct_fails = _estimate(other, 0), _estimate(other, 1)
+                difference = _difference((there.losses[i][0], there.group), (elsewhere.losses[i][0], elsewhere.group))
             random = tuple(there.losses[i][KL_CONTROLS:].mean(1).tolist())
             found.append(
                 Write(
@@ -207,11 +212,12 @@ class _Ablation:
                     total=_estimate(s, 0),
                     total_fails=total_fails,
                     others=_estimate(s, 2),
-                    rank=1 + int((lost[free] > lost[t.own]).sum()),
+                    rank=1 + int((lost[free].abs() > lost[t.own].abs()).sum()),
                     of=int(free.sum()) + 1,
                     random=random,
                     p=_p(float(lost[t.own]), random),
                     by_point=there.along[i],
+                    difference=difference,
                 )
             )
         return found
@@ -238,18 +244,20 @@ class _Ablation:
     def words(self, others: tuple[Control, ...]) -> tuple[str, ...]:
         places, ground = self.places, self.ground
         holds, n = int(places.holds.sum()), len(places)
-        control = {
-            "direction": "random directions, along which the stream moves by as much",
-            "head": "other heads of its layer, each set to its mean where the rule fails",
-            "neuron": "random neurons of its layer, each set to its mean where the rule fails",
-            "set": "random sets with as many neurons of each layer, set to their means where the rule fails",
+        directions, where = "directions", f"added to the stream where it writes, at {self.subject.writes}"
+        compared, control = {
+            "direction": (directions, where),
+            "head": (directions, where),
+            "neuron": ("units’ writing", "neurons of its layer, each moved towards its mean where the rule fails"),
+            "set": ("sets’ writing", "as many neurons of each layer, moved towards their means where the rule fails"),
         }[self.subject.kind]
         return (
             f"{self.subject.name} is set to its mean over training positions where the rule fails, at the position "
             "that is read and nowhere earlier; all that comes after is recomputed, LayerNorms included",
             f"{holds} held-out positions where the rule holds and {n - holds} of the same games where it fails, "
             f"{places.matched} of these at the ply of one where it holds; {places.n_games} games, seed {ground.seed}",
-            f"compared with {len(others)} {control}",
+            f"compared with {len(others)} random {compared}, scaled at each position to the norm that ablating "
+            f"{self.subject.name} displaces: {control}",
             "direct effects: what its writing above that mean adds by itself, LayerNorms frozen at their scales",
             *dict.fromkeys(_said(t) for t in self.targets),
             f"replaced at every ply of {min(GAMES, len(ground.held_out))} whole held-out games, and at the position "
@@ -258,33 +266,22 @@ class _Ablation:
         )
 
 
-def side_by_side(parts: list[list[Edit]]) -> list[Edit]:
-    """Edits of one stream each as edits of one stream that make it several, side by side.
-
-    Run with one variant: what comes before the first edit is then computed once for all of them.
-    """
-    hooks = dict.fromkeys(hook for part in parts for hook, _ in part)
-
-    def edit(hook: str):
-        def f(x: Tensor, point) -> Tensor:
-            x = x.repeat(1, len(parts), *[1] * (x.ndim - 2)) if x.shape[1] == 1 else x
-            for i, part in enumerate(parts):
-                for name, change in part:
-                    if name == hook:
-                        one = x[:, i : i + 1].clone()
-                        after = change(one, point)
-                        x[:, i : i + 1] = one if after is None else after
-            return x
-
-        return f
-
-    return [(hook, edit(hook)) for hook in hooks]
-
-
 def _estimate(s: Summary, i) -> Estimate:
     low, high = float(s.low[i]), float(s.high[i])
     known = low == low and high == high
     return Estimate(float(s.mean[i]), low if known else None, high if known else None)
+
+
+def _difference(holds: tuple[Tensor, Tensor], fails: tuple[Tensor, Tensor]) -> Estimate:
+    """Mean of the one less mean of the other, each (values, group) by place; groups are drawn with both their parts."""
+    games, group = torch.cat([holds[1], fails[1]]).unique(return_inverse=True)
+    parts = []
+    for (values, _), own in zip((holds, fails), group.split([len(holds[1]), len(fails[1])]), strict=True):
+        counts = torch.bincount(own, minlength=len(games)).double()
+        parts += [torch.zeros_like(counts).index_add_(0, own, values.double()), counts]
+    value, low, high = gap_interval(*parts).tolist()
+    known = low == low and high == high
+    return Estimate(value, low if known else None, high if known else None)
 
 
 def _p(own: float, random: tuple[float, ...]) -> float | None:

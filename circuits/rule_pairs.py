@@ -52,6 +52,7 @@ class Toggles:
         squares: [pair], on how many squares the two boards of each pair differ.
         held: [pair], whether the atom held in the clean position (it may be one that the rule wants to fail).
         searched: games, positions where the rule holds, positions tried, legal variations of those; in words.
+        excluded: atoms that no pair can toggle, whatever the games.
     """
 
     rule: Rule
@@ -60,6 +61,7 @@ class Toggles:
     squares: dict[Atom | None, Float[Tensor, "pair"]]
     held: dict[Atom, Bool[Tensor, "pair"]]
     searched: str
+    excluded: frozenset[Atom] = frozenset()
 
     def becomes(self, atom: Atom) -> str:
         """What the atom is in the corrupt positions, in the rule's own symbols."""
@@ -129,7 +131,7 @@ def _found(search: Search, source: str) -> Toggles:
         f"{search.games} games of {source}, {search.holding} positions where the rule holds, of which {search.tried} "
         f"were varied: {search.met} legal games that differ in one move"
     )
-    return Toggles(search.rule, pairs, reasons, squares, held, searched)
+    return Toggles(search.rule, pairs, reasons, squares, held, searched, frozenset(search.excluded))
 
 
 def _pairs(found: dict[str, Tensor], rows: Tensor, which: str, question: str, source: str) -> Pairs:

@@ -19,82 +19,12 @@ from circuits.features import Pattern
 from circuits.notation import N_CTX
 from circuits.rule_atoms import MOST, Count, Line, Literal, Passed, ToMove
 from circuits.rule_claims import Claim, Effect
-from circuits.rule_complaints import RuleSyntaxError, complaint, shorten
+from circuits.rule_complaints import RuleSyntaxError, complaint
 from circuits.rule_formulas import FALSE, TRUE, Rule, conjunction, disjunction
+from circuits.rule_grammar import GRAMMAR
+from circuits.rule_misuse import shorten
 
 LONGEST, DEEPEST = 20_000, 100  # characters, and brackets within brackets
-
-_GRAMMAR = r"""
-rule: either
-claim: either [_ARROW effects]
-?either: both (_OR both)*                             -> disjunction
-?both: other (_AND other)*                            -> conjunction
-?other: _NOT other                                    -> negation
-      | _OPEN either _CLOSE                           -> bracket
-      | fact
-      | fact _AT BACK                                 -> earlier
-
-?fact: SQUARE [_IS] state                             -> literal
-     | SQUARE [_IS] [_JUST] EVENT                     -> literal
-     | disc SQUARE                                    -> stated
-     | LEGAL SQUARE                                   -> stated
-     | [_JUST] EVENT SQUARE                           -> stated
-     | LEGAL SQUARE _VIA DIRECTION FLANKED            -> line
-     | count COMPARE NUMBER                           -> compared
-     | NUMBER COMPARE count                           -> mirrored
-     | NUMBER COMPARE count COMPARE NUMBER            -> squeezed
-     | count [_IN] NUMBER _TO NUMBER                  -> between
-     | SIDE _TO_MOVE                                  -> to_move
-     | _PASSED                                        -> passed
-     | _TRUE                                          -> true
-     | _FALSE                                         -> false
-!state: EMPTY | SIDE | LEGAL | DISCS
-!disc: EMPTY | SIDE | DISCS
-!count: COUNT | DISCS
-
-effects: effect (_ALSO effect)*
-?effect: SIGN SQUARE                                  -> logit
-      | SIGN SQUARE [_BECOME] WRITTEN                 -> signed
-      | squares [_BECOME] WRITTEN                     -> readings
-      | SIGN UNIT                                     -> unit
-squares: SQUARE (_ALSO SQUARE)*
-
-SQUARE: /[a-z][0-9]{1,2}/ END
-UNIT: /l[0-9]{1,4}[nh][0-9]{1,6}/ END
-EMPTY: "empty" END
-LEGAL: "legal" END
-SIDE: /(black|white)/ END
-DISCS: /(mine|theirs|occupied)/ END
-EVENT: /(played|flipped)/ END
-WRITTEN: /(empty|mine|theirs)/ END
-COUNT: /(ply|flips|moves)/ END
-DIRECTION: /(ne|nw|se|sw|n|e|s|w)/ END
-FLANKED: /x[0-9]/ END
-NUMBER: /[0-9]+/ END
-COMPARE: />=|<=|!=|==|=|<|>|≥|≤|≠/
-SIGN: /[+-]/
-BACK: /[+-]?\s*[0-9]+/ END
-_AND: /&&?|∧/ | "and" END
-_OR: /\|\|?|∨/ | "or" END
-_NOT: /[!~¬]/ | "not" END
-_OPEN: "("
-_CLOSE: ")"
-_AT: "@"
-_ARROW: /⇒|→|=>|->/
-_ALSO: /[,&]/ | "and" END
-_IS: /(is|was)/ END
-_JUST: "just" END
-_VIA: "via" END
-_IN: "in" END
-_TO: ".."
-_TO_MOVE: /to\s+move/ END
-_PASSED: "passed" END
-_TRUE: "true" END
-_FALSE: "false" END
-_BECOME: /(becomes?|are|is)/ END
-END: /(?![a-z0-9_])/
-%ignore /\s+/
-"""
 
 # Only what keeps every column where it is; other letters that Python takes for these are no part of the language.
 _PLAIN = str.maketrans({**{chr(c): chr(c + 32) for c in range(ord("A"), ord("Z") + 1)}, "−": "-", "–": "-"})
@@ -151,7 +81,7 @@ def _parse(text: str, what: str) -> Rule | Claim | tuple[Effect, ...]:
 @cache
 def _parser() -> Lark:
     return Lark(
-        _GRAMMAR, parser="lalr", transformer=_Reader(), start=["rule", "claim", "effects"], maybe_placeholders=False
+        GRAMMAR, parser="lalr", transformer=_Reader(), start=["rule", "claim", "effects"], maybe_placeholders=False
     )
 
 
@@ -264,10 +194,16 @@ class _Reader(Transformer):
             why = f"'{sign}' and '{second_sign}' bound {what} from no two sides, as 10 <= {what} <= 20 does"
             raise RuleSyntaxError(_column(second_sign), why)
         lows, highs = zip(_bounds(signs[0], first), _bounds(signs[1], last), strict=True)
+        if max(lows) > min(highs):
+            why = f"nothing counted is {signs[0]} {first} and {signs[1]} {last}: write 10 <= {what} <= 20"
+            raise RuleSyntaxError(_column(first), why)
         return Count(what, max(lows), min(highs))
 
     def between(self, parts: list) -> Rule:
-        return Count(parts[0], _number(parts[1]), _number(parts[2]))
+        what, low, high = parts[0], _number(parts[1]), _number(parts[2])
+        if low > high:
+            raise RuleSyntaxError(_column(parts[1]), f"the bounds are the wrong way round: write {what} {high}..{low}")
+        return Count(what, low, high)
 
     def to_move(self, parts: list) -> Rule:
         return ToMove(parts[0] == "black")

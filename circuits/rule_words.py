@@ -136,8 +136,6 @@ def _law(atom: Rule) -> str:
             return f"{name} is a centre square, which is never empty"
     if isinstance(atom, Literal) and atom.name == "flipped" and CORNERS >> atom.square & 1:
         return f"{LABELS[atom.square]} is a corner, and discs in corners are never flipped"
-    if isinstance(atom, Count) and atom.low > atom.high:
-        return "that is an empty range"
     if isinstance(atom, Count):
         low, high = NATURAL[atom.what]
         number = "the ply is" if atom.what == "ply" else f"{COUNTS[atom.what]} number"

@@ -2,7 +2,10 @@
 
     from circuits.rules import sq, ply, flips
     rule = sq.C0.empty & sq.D1.theirs & sq.E2.mine
-    claim = sq.A4.played & sq.B4.occupied & (ply >= 10) >> sq.B4.theirs
+    claim = (sq.A4.played & sq.B4.occupied & (ply >= 10)) >> sq.B4.theirs
+
+In Python ``>>`` binds before ``&`` and ``|``, and these before ``>=``: brackets go round the rule before ``>>``, and
+round every comparison. Several effects are a list: ``(a & b) >> [sq.B4.theirs, +sq.C0, "-L1N421"]``.
 
 The same as text, through `circuits.rule_text`: ``C0 empty & D1 theirs & E2 mine``, ``A4 played & ... => B4 theirs``.
 
@@ -22,6 +25,9 @@ Formulas are in `circuits.rule_formulas`, atoms in `circuits.rule_atoms`, claims
 has their spelling in Python.
 """
 
+from dataclasses import dataclass
+
+from circuits.errors import InputError
 from circuits.features import LITERALS, Pattern
 from circuits.notation import LABELS
 from circuits.rule_atoms import (
@@ -36,8 +42,9 @@ from circuits.rule_atoms import (
     ToMove,
     counted,
 )
-from circuits.rule_claims import Claim, Effect
+from circuits.rule_claims import Claim, Effect, as_claim
 from circuits.rule_formulas import FALSE, TRUE, And, Atom, Constant, Not, Or, Rule, conjunction, disjunction
+from circuits.rule_misuse import NoRule, whole
 
 __all__ = [
     "ABSOLUTE",
@@ -59,6 +66,7 @@ __all__ = [
     "Passed",
     "Rule",
     "ToMove",
+    "as_claim",
     "black_to_move",
     "conjunction",
     "counted",
@@ -75,19 +83,30 @@ __all__ = [
 ]
 
 
-class _Square:
+@dataclass(frozen=True, repr=False)
+class _Square(NoRule):
     """``sq.C0``: its literals as attributes (``.empty``, ``.mine``…); ``+sq.C0`` and ``-sq.C0`` are its logit."""
 
-    def __init__(self, square: int):
-        self._square = square
+    _square: int
+
+    def __repr__(self) -> str:
+        return f"sq.{LABELS[self._square]}"
+
+    @property
+    def instead(self) -> str:
+        return f"{self} is a square and no fact: name a fact: {self}.empty, {self}.mine, ..."
 
     def __getattr__(self, name: str) -> Literal:
+        if name.startswith("_"):  # `copy` and `pickle` ask before there is a square
+            raise AttributeError(name)
         if name not in LITERALS:
             raise AttributeError(f"{LABELS[self._square]} has no {name!r}: it is one of {', '.join(LITERALS)}")
         return Literal(self._square, name)
 
-    def via(self, direction: str, flanked: int = 1) -> Line:
+    def via(self, direction, flanked=1) -> Line:
         """The pattern by which a move here is legal: ``sq.C0.via("SE", 1)``."""
+        if not isinstance(direction, str):
+            raise InputError(f"{self}.via({direction!r}): give a direction and how many discs, via('SE', 1)")
         return Line(Pattern(self._square, direction.upper(), flanked))
 
     def __pos__(self) -> Effect:
@@ -100,8 +119,13 @@ class _Square:
         return [*LITERALS, "via"]
 
 
-class _Squares:
+class _Squares(NoRule):
     """``sq``: squares as attributes, ``sq.C0``."""
+
+    instead = "sq is all squares and no fact: name a square and a fact: sq.C0.empty"
+
+    def __repr__(self) -> str:
+        return "sq"
 
     def __getattr__(self, name: str) -> _Square:
         if name.upper() not in LABELS:
@@ -112,7 +136,7 @@ class _Squares:
         return list(LABELS)
 
 
-class _Counted:
+class _Counted(NoRule):
     """A count, compared with numbers: ``ply >= 20``, ``flips == 3``, ``ply.between(10, 20)``."""
 
     __hash__ = None
@@ -120,25 +144,32 @@ class _Counted:
     def __init__(self, what: str):
         self.what = what
 
-    def between(self, low: int, high: int) -> Count:
+    def __repr__(self) -> str:
+        return self.what
+
+    @property
+    def instead(self) -> str:
+        return f"{self} is a count and no fact: compare it: {self} >= 3, in brackets where it stands beside & and |"
+
+    def between(self, low, high) -> Count:
         return Count(self.what, low, high)
 
-    def __ge__(self, n: int) -> Count:
+    def __ge__(self, n) -> Count:
         return Count(self.what, low=n)
 
-    def __gt__(self, n: int) -> Count:
-        return Count(self.what, low=n + 1)
+    def __gt__(self, n) -> Count:
+        return Count(self.what, low=whole(n, f"{self} >") + 1)
 
-    def __le__(self, n: int) -> Count:
+    def __le__(self, n) -> Count:
         return Count(self.what, high=n)
 
-    def __lt__(self, n: int) -> Count:
-        return Count(self.what, high=n - 1)
+    def __lt__(self, n) -> Count:
+        return Count(self.what, high=whole(n, f"{self} <") - 1)
 
-    def __eq__(self, n: int) -> Count:
+    def __eq__(self, n) -> Count:
         return Count(self.what, n, n)
 
-    def __ne__(self, n: int) -> Rule:
+    def __ne__(self, n) -> Rule:
         return ~Count(self.what, n, n)
 
 

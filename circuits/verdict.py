@@ -15,7 +15,7 @@ import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
-from circuits import rule_logic, verdict_grades
+from circuits import rule_logic, verdict_checks, verdict_grades
 from circuits.notation import Unit
 from circuits.rule_bits import Packed
 from circuits.rule_colours import colours
@@ -25,11 +25,13 @@ from circuits.rule_outputs import outputs
 from circuits.rule_places import draw
 from circuits.rule_readings import Ground, Readings, enough_games, read
 from circuits.rule_rivals import rivals
+from circuits.rule_scores import learn, scored
 from circuits.rule_search import best_rule
 from circuits.rule_subjects import Subject, subject
-from circuits.rule_text import parse_claim
+from circuits.rule_text import parse_claim, parse_rule
+from circuits.rule_writes import target
 from circuits.rules import Claim, Rule
-from circuits.verdict_records import Check, Fit, Verdict
+from circuits.verdict_records import Check, Fit, Rivals, Verdict
 from circuits.verdict_words import summary
 
 #: held-out positions at which the rule is to hold, if the games go so far, and the fewest games read
@@ -48,6 +50,9 @@ def test(ground: Ground, unit: str | Unit | Sequence[str | Unit] | Subject, rule
     """
     claim = parse_claim(rule) if isinstance(rule, str) else rule if isinstance(rule, Claim) else Claim(rule)
     tested = unit if isinstance(unit, Subject) else subject(ground.model, unit, ground.readers)
+    for effect in claim.effects:
+        if effect.kind == "unit":  # a name that is none, or comes before, is refused before anything is run
+            target(tested, effect, ground.readers)
     return _Trial(ground, tested, claim).verdict()
 
 
@@ -70,7 +75,7 @@ class _Trial:
             held_out = read(ground.model, self.subject, games, ground.band, sample=ground.sample)
         for reason in (held_out.constant(self.subject), unfit(rule, train, held_out)):
             if reason:
-                return self._untestable(reason)
+                return self._untestable(f"{reason}, at plies {ground.band.start} to {ground.band.stop - 1}")
         self.subject = self.subject.fitted(train.values, train.packed.holds(rule))
         with self._timed("fit"):
             fitted, reason = fit(self.subject, rule, train, held_out, seed=ground.seed)
@@ -87,14 +92,26 @@ class _Trial:
         with self._timed("places"):
             places = draw(ground, self.subject, rule, held_out)
         with self._timed("inputs"):
-            driven = inputs(ground, self.subject, rule, places, fitted.mean_on, fitted.mean_off)
+            better, gap = self._better(beaten, train, fitted.mean_on - fitted.mean_off)
+            driven = inputs(ground, self.subject, rule, places, gap, better=better)
         with self._timed("outputs"):
             drives = outputs(ground, self.subject, self.claim, places, train)
-        checks = verdict_grades.checks(fitted, beaten, driven, drives)
+        checks = verdict_checks.checks(fitted, beaten, coloured, driven, drives)
+        self.notes += verdict_checks.remarks(fitted, driven, drives)
         grade, missing = verdict_grades.grade(checks)
         return self._record(
             grade, missing, checks, fit=fitted, rivals=beaten, colours=coloured, inputs=driven, outputs=drives
         )
+
+    def _better(self, beaten: Rivals, train: Readings, gap: float) -> tuple[Rule | None, float]:
+        """The best rival that is significantly better, and the farther apart of its two means and the rule's own."""
+        rival = verdict_checks.better_rival(beaten)
+        if rival is None:
+            return None, gap
+        better = parse_rule(rival.rule)
+        levels = learn(scored(train, self.subject), [better])
+        other = float(levels.on[0] - levels.off[0])
+        return better, other if abs(other) > abs(gap) else gap
 
     def _untestable(self, reason: str) -> Verdict:
         self.notes.insert(0, reason)

@@ -167,6 +167,9 @@ class Toggle(Record):
     p_family: float | None
     squares: float | None  # squares on which the two boards differ, on average
     reason: str = ""  # why there are none
+    possible: bool = True  # whether some game could change it alone
+    screened: Estimate | None = None  # the share, of pairs that keep the better rule's facts on other squares
+    screened_pairs: int = 0
 
 
 @dataclass(frozen=True)
@@ -205,11 +208,14 @@ class Sender(Record):
 
 @dataclass(frozen=True)
 class Inputs(Record):
+    """Shares are of the way between the tested rule's two means, or a better rule's where these lie farther apart."""
+
     toggles: tuple[Toggle, ...]
     control: Toggle | None  # counterfactual games in which no literal changes
     edits: tuple[BoardEdit, ...]
     senders: tuple[Sender, ...]
     words: tuple[str, ...]  # how each was done: kinds of pairs, method of editing and where, LayerNorm
+    better: str = ""  # the best significantly better rule known, beside which toggles are screened; "" where none is
 
 
 @dataclass(frozen=True)
@@ -229,12 +235,13 @@ class Write(Record):
     )  # what the effect loses when the unit is ablated, where the rule holds, in the effect's sense
     total_fails: Estimate | None
     others: Estimate | None  # mean |loss| on all other squares, where the rule holds
-    rank: int | None  # of the loss among all squares
+    rank: int | None  # of the size of the mean loss among all squares: others that rise count too
     of: int | None
-    random: tuple[float, ...]  # the same loss for random units of the layer
+    random: tuple[float, ...]  # the same with pushes of equal size along other units’ writing (heads, directions: random)
     p: float | None  # (1 + random ones as large) / (1 + n)
     reason: str = ""
     by_point: dict[str, float] = field(default_factory=dict)  # of a reading: the loss at each later point, on average
+    difference: Estimate | None = None  # loss where it holds less loss where it fails, over games
 
 
 @dataclass(frozen=True)
@@ -304,3 +311,4 @@ class Verdict(Record):
     command: str = ""  # the shell command that makes this verdict, "" where none was given
     python: str = ""  # and the Python line
     version: int = 1
+    source: str = "given"  # or "found on the training games"

@@ -1,5 +1,7 @@
 """A verdict in one or two sentences, every one of them from numbers in it."""
 
+from circuits.verdict_checks import written
+from circuits.verdict_figures import percent, said
 from circuits.verdict_grades import (
     CORRELATES,
     FITS,
@@ -10,12 +12,10 @@ from circuits.verdict_grades import (
     UNDERPOWERED,
     UNTESTABLE,
     WRITES,
-    percent,
 )
 from circuits.verdict_records import Check, Fit, Inputs, Outputs, Rivals
 
 _OPENING = {
-    REFUTED: "Refuted",
     UNDERPOWERED: "Too little to go by",
     CORRELATES: "Goes with it, but is not what moves it",
     PARTLY: "Some of it is what moves the unit",
@@ -39,9 +39,9 @@ def summary(
     """What was found, beginning with the grade."""
     if grade == UNTESTABLE or fit is None:
         return f"Cannot be tested: {notes[0] if notes else 'nothing was measured'}."
-    parts = [f"{_OPENING[grade]}: {_fits(fit)}"]
     if grade == REFUTED:
-        return f"{parts[0]}; {_random(rivals)}."
+        return f"Refuted: {_refuted(fit, rivals, checks)}; {_fits(fit)}."
+    parts = [f"{_OPENING[grade]}: {_fits(fit)}"]
     if grade == UNDERPOWERED:
         return f"{parts[0]}; {missing[0]}."
     if told := _moves(inputs):
@@ -49,6 +49,8 @@ def summary(
     if grade == WRITES and (told := _writes(outputs)):
         parts.append(told)
     sentence = "; ".join(parts) + "."
+    if grade == FITS and outputs and outputs.writes:
+        sentence += f" Not borne out in full: {missing[0]}."
     if grade in (INCOMPLETE, ONE_CAUSE, PARTLY) and missing:
         sentence += f" Missing: {missing[0]}."
     return sentence
@@ -62,12 +64,16 @@ def _fits(fit: Fit) -> str:
     )
 
 
-def _random(rivals: Rivals | None) -> str:
-    if rivals is None or rivals.random is None:
-        return "no better than chance"
-    r = rivals.random
-    most = percent(max(r.variance_explained, default=0.0), 1)
-    return f"{r.n} random rules of its size explain up to {most}, p {r.p:.2g}"
+def _refuted(fit: Fit, rivals: Rivals | None, checks: tuple[Check, ...]) -> str:
+    """Why: the first of the comparisons with chance that fails."""
+    if fit.auc.high is not None and fit.auc.high < 0.5:
+        return f"the unit is lower where the rule holds (AUC {said(fit.auc)}), so its opposite may be true"
+    failed = [check for check in checks if check.group == "chance" and check.passed is False]
+    if failed and failed[0].name.startswith("random") and rivals and rivals.random:
+        r = rivals.random
+        most = percent(max(r.variance_explained), 1)
+        return f"no better than {r.n} random rules of its size, which explain up to {most} (p {r.p:.2g})"
+    return f"no better than chance ({failed[0].name} {failed[0].figure})" if failed else "no better than chance"
 
 
 def _moves(inputs: Inputs | None) -> str:
@@ -81,7 +87,7 @@ def _moves(inputs: Inputs | None) -> str:
         return f"changing {least.literal} alone in legal games moves it {percent(least.share.value)} of the way{beside}"
     return (
         f"changing one fact alone in legal games moves it {percent(least.share.value)} of the way at least, for "
-        f"{least.literal}{beside}"
+        f"{written(least)}{beside}"
     )
 
 

@@ -1,8 +1,8 @@
 """Positions at which a rule was tried, as boards replayed from their transcripts, its own squares marked."""
 
 import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, replace
 
 import torch
 from markupsafe import Markup, escape
@@ -38,6 +38,14 @@ def example_board(example: Example, position: "Position", path: str) -> Markup:
         f'<svg class="board" viewBox="{BOX}" role="img" aria-label="{escape(words)}" data-example="{escape(path)}">'
         f'<use href="#grid"/>{body}<use href="#cells"/></svg>'
     )
+
+
+def as_in_rule(example: Example, named: Mapping[str, str]) -> Example:
+    """The example with its facts as the rule's literals, by their names: "!D2 legal" holds where D2 is not legal."""
+    literals = {
+        named.get(atom, atom): held == (named.get(atom, atom) == atom) for atom, held in example.literals.items()
+    }
+    return replace(example, literals=literals)
 
 
 @dataclass(frozen=True)
@@ -79,6 +87,7 @@ def positions(examples: Sequence[Example]) -> list[Position]:
 
 def squares_named(atom: str) -> list[int]:
     """The squares of which an atom's name speaks at this ply: a pattern's whole line; none where it looks back."""
+    atom = atom.removeprefix("!")
     if line := re.fullmatch(r"legal ([A-H][0-7]) via (N|S|E|W|NE|NW|SE|SW) x(\d)", atom):
         pattern = Pattern(LABELS.index(line[1]), line[2], int(line[3]))
         return [pattern.square, *pattern.squares()]

@@ -2,7 +2,8 @@
 
 from circuits.verdict_records import Fit, Inputs, Outputs, Verdict
 from reports.text import count
-from reports.verdict_words import sentences
+from reports.verdict_words import sentences, short
+from reports.verdict_writes import controls
 
 #: on every figure with intervals
 INTERVAL = "In brackets: 95 %, bootstrap over games."
@@ -26,13 +27,14 @@ def captions(v: Verdict) -> dict[str, str]:
             f"the best rule in which this literal alone is another, less this rule. {INTERVAL} {over}"
         ),
         "toggles": (
-            "100 %: all the way from the mean activation where the rule holds to that where it fails (means of "
-            f"training games); 0: no change. 95 % intervals over held-out games. {_pairs(v.inputs)}"
+            f"100 %: all the way from the mean activation where {_levels(v.inputs)} holds to that where it fails; 0: "
+            "no change. 95 % intervals over held-out games. These two means are of training games and taken as fixed: "
+            f"their own uncertainty is not in the intervals. {_pairs(v.inputs)}"
         ),
         "toggle_table": (
             "Change: activation in the game where the literal fails less in the one where the rule holds. Share: of "
             "the way to the mean where it fails. Squares: on which the two boards differ, mean. p by sign flips over "
-            f"held-out games, corrected over the literals (Holm). {INTERVAL}"
+            f"held-out games, corrected over the literals (Holm). {_screened(v.inputs)}{INTERVAL}"
         ),
         "edits": (
             "The checkpoint in the stream edited before the unit reads it, so that one literal fails. Random: share, "
@@ -41,10 +43,11 @@ def captions(v: Verdict) -> dict[str, str]:
             f"games. {INTERVAL}"
         ),
         "senders": (
-            "Found: share of the toggle’s change that this unit alone carries to what is read, on some pairs. "
-            "Verified: the activation’s change by path patching, as a share, on other pairs; p corrected (Holm). Its "
-            "fact: the single fact that describes the upstream unit best, with held-out F1. Held-out games. "
-            f"{INTERVAL}"
+            "Verified: the activation’s change by path patching, as a share of the way; p corrected (Holm). Found, on "
+            "other pairs: share of the toggle’s change that this unit alone carries to what is read. Both positive: "
+            "it passes the literal on; negative: it works against the literal. It excites: more of it raises the "
+            "activation; it inhibits: more of it lowers it. Its fact: the single fact that describes the upstream "
+            f"unit best, with held-out F1. Held-out games. {INTERVAL}"
         ),
         "colours": (
             "The same rule relative to the side to move, and in players’ colours. Last two columns: mean activation "
@@ -84,12 +87,15 @@ def _outputs(o: Outputs) -> dict[str, str]:
             f"{sentences(o.words)} {where}"
         ),
         "writes_table": (
-            "Weight: what one unit of activation writes, and its rank among squares. Direct: with the final "
-            "LayerNorm’s scale frozen, where the rule holds relative to where it fails. Lost: as drawn. Other "
-            "squares: mean size of the same loss, and the rank among all. Random units: the same loss; p = (1 + as "
-            f"large) / (1 + n). {INTERVAL} {where}"
+            "Lost: as drawn. Controls: the same loss, lowest to highest; p = (1 + as large) / (1 + n). Difference: "
+            "holds less fails. Rank: of the change’s size among all of its kind; other: its mean size there. Direct: "
+            "with the final LayerNorm’s scale frozen, where the rule holds relative to where it fails. Weight: what "
+            f"one unit of activation writes, and its rank. {INTERVAL} {where}"
         ),
-        "kl": f"KL divergence between the predictions with the unit and without. {INTERVAL} {where}",
+        "kl": (
+            "KL divergence between the predictions with the unit and without."
+            f"{' Controls: ' + said + '.' if (said := controls(o)) else ''} {INTERVAL} {where}"
+        ),
         "replaced": (
             "The unit replaced in whole runs. Error: change of the top-N error against the legal moves, in moves; "
             f"positive is worse. {INTERVAL} {where}"
@@ -102,9 +108,32 @@ def _over(f: Fit | None) -> str:
 
 
 def _pairs(i: Inputs | None) -> str:
-    """How many pairs and games stand behind the toggles."""
-    if i is None or not i.toggles:
+    """How many pairs, edits and games stand behind the shares."""
+    if i is None:
+        return ""
+    parts = []
+    if i.toggles:
+        games = max(t.games for t in i.toggles)
+        parts.append(f"Games: {count(sum(t.pairs for t in i.toggles))} pairs, of up to {count(games)} games a literal.")
+    if edits := [e for e in i.edits if e.share is not None]:
+        least, most = min(e.positions for e in edits), max(e.positions for e in edits)
+        n = count(most) if least == most else f"{count(least)}…{count(most)}"
+        games = max(e.games for e in edits)
+        parts.append(f"Edits: {n} positions each, of up to {count(games)} games.")
+    return " ".join(parts)
+
+
+def _levels(i: Inputs | None) -> str:
+    return (
+        f"the rule (or the better rule <{short(i.better)}>, its means being farther apart)"
+        if i and i.better
+        else "the rule"
+    )
+
+
+def _screened(i: Inputs | None) -> str:
+    if i is None or not i.better:
         return ""
     return (
-        f"{count(sum(t.pairs for t in i.toggles))} pairs, of up to {count(max(t.games for t in i.toggles))} games each."
+        f"Screened: of the pairs in which the facts on other squares of the better rule <{i.better}> stay as they are. "
     )

@@ -1,15 +1,15 @@
-"""The charts of a verdict as inline SVG: its grade, activations, rivals, shares of the way, writes."""
+"""The charts of a verdict as inline SVG: activations, rivals, shares of the way, writes."""
 
 from collections.abc import Sequence
 
 from markupsafe import Markup, escape
 
-from circuits.verdict_grades import GRADES
 from circuits.verdict_records import Estimate, Fit, Inputs, Rivals, Write
 from reports import verdict_words as w
 from reports.charts import LEFT, RIGHT, svg, ticks
 from reports.heatmaps import Dot, dots
 from reports.text import number
+from reports.verdict_inputs import names
 
 #: what the stylesheet needs for these charts
 STYLE = Markup(
@@ -21,20 +21,9 @@ STYLE = Markup(
     " .thin { stroke: var(--bar); stroke-width: 1.5; } .thick { stroke: var(--bar); stroke-width: 5; }"
     " .chart .half { fill: var(--bar); } .thin.holds, .thick.holds { stroke: var(--pos); stroke-opacity: .75; }"
     " .chart .half.holds { fill: var(--pos); } .median { stroke: var(--ink); stroke-width: 1.8; }"
-    " .ladder { width: 132px; height: 12px; } .ladder rect { fill: var(--line); } .ladder .up { fill: var(--pos); }"
 )
 #: letters of a row's name
 LONGEST = 24
-
-
-def ladder(grade: str) -> Markup:
-    """As many steps as there are grades, those reached filled."""
-    reached = GRADES.index(grade) if grade in GRADES else -1
-    steps = "".join(
-        f'<rect class="{"up" if i <= reached else "ahead"}" x="{15 * i}" y="{9 - i}" width="12" height="{3 + i}"/>'
-        for i in range(len(GRADES))
-    )
-    return Markup(f'<svg class="ladder" viewBox="0 0 132 12" aria-hidden="true">{steps}</svg>')
 
 
 def ranges(f: Fit) -> Markup:
@@ -105,10 +94,11 @@ def rivals(r: Rivals, f: Fit | None) -> Markup | None:
 def shares(i: Inputs) -> Markup | None:
     """Of each literal, how far its toggle in games and its edit in the checkpoint take the activation, by controls."""
     rows: list[tuple[str, Sequence[Dot]]] = []
+    named = names(i)
     for t in i.toggles:
-        found = [] if t.share is None else [dot(t.share, f"{t.literal}, games", w.whole_percent)]
-        if found:
-            rows.append((clipped(t.literal), found))
+        if t.share is not None:
+            name = named[t.literal]
+            rows.append((clipped(name), [dot(t.share, f"{name}, games", w.whole_percent)]))
     if i.control is not None and i.control.share is not None:
         rows.append(("no literal changed", [dot(i.control.share, "no literal changed, games", w.whole_percent, True)]))
     for e in i.edits:
@@ -117,7 +107,7 @@ def shares(i: Inputs) -> Markup | None:
             found = [dot(e.share, f"{e.edit}{at}, edited", w.whole_percent)]
             if e.random is not None:
                 found.append(dot(e.random, f"{e.edit}{at}, random directions", w.whole_percent, True))
-            rows.append((clipped(f"{e.literal}{at or ', edited'}"), found))
+            rows.append((clipped(f"{named.get(e.literal, e.literal)}{at or ', edited'}"), found))
     if not rows:
         return None
     words = "Share of the way from holds to fails: " + "; ".join(d.title for _, ds in rows for d in ds) + "."

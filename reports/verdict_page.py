@@ -48,18 +48,20 @@ class VerdictReport:
             f"  {v.in_words}",
             "",
             f"{v.grade.upper()} ({w.MEANS.get(v.grade, '')})",
-            v.summary,
+            w.tidy(v.summary),
         ]
-        lines += [f"  note: {note}" for note in v.notes]
+        lines += [f"  note: {w.tidy(note)}" for note in w.notes(v)]
         for name in dict.fromkeys((*w.GROUPS, *(check.group for check in v.checks))):
             found = [check for check in v.checks if check.group == name]
             if found:
                 lines += ["", w.GROUPS.get(name, (name.capitalize(), ""))[0]]
             for check in found:
                 mark = {True: "+", False: "-", None: "?"}[check.passed]
-                lines.append(f"  {mark} {check.name}: {check.figure}" + f" ({check.threshold})" * bool(check.threshold))
+                lines.append(
+                    f"  {mark} {check.name}: {w.tidy(check.figure)}" + f" ({check.threshold})" * bool(check.threshold)
+                )
         if v.missing:
-            lines += ["", w.missing_title(v), *(f"  {missing}" for missing in v.missing)]
+            lines += ["", w.missing_title(v), *(f"  {w.tidy(missing)}" for missing in v.missing)]
         return "\n".join(lines)
 
     def save(self, path: str | Path) -> Path:

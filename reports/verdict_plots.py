@@ -6,6 +6,7 @@ from circuits.errors import InputError
 from circuits.verdict_records import Estimate, Verdict
 from reports import verdict_words as w
 from reports.figures import BLUE, GREY, ORANGE, finish
+from reports.verdict_inputs import names
 
 
 def fit_figure(v: Verdict) -> go.Figure:
@@ -65,11 +66,15 @@ def toggles_figure(v: Verdict) -> go.Figure:
     i = _part(v, "inputs")
     toggles = [t for t in i.toggles if t.share is not None]
     edits = [e for e in i.edits if e.share is not None]
-    figure = go.Figure()
-    _dots(figure, [t.literal for t in toggles], [t.share for t in toggles], BLUE, "counterfactual games")
-    _dots(figure, [e.literal for e in edits], [e.share for e in edits], ORANGE, "checkpoint edited")
+    figure, named = go.Figure(), names(i)
+    _dots(figure, [named[t.literal] for t in toggles], [t.share for t in toggles], BLUE, "counterfactual games")
+    _dots(
+        figure, [named.get(e.literal, e.literal) for e in edits], [e.share for e in edits], ORANGE, "checkpoint edited"
+    )
     random = [e for e in edits if e.random is not None]
-    _dots(figure, [e.literal for e in random], [e.random for e in random], GREY, "random directions")
+    _dots(
+        figure, [named.get(e.literal, e.literal) for e in random], [e.random for e in random], GREY, "random directions"
+    )
     if i.control is not None and i.control.share is not None:
         _dots(figure, ["no literal changed"], [i.control.share], GREY, "games, no literal changed")
     figure.update_xaxes(title="share of the way from “holds” to “fails”", tickformat=".0%", rangemode="tozero")

@@ -11,6 +11,8 @@ from circuits.verdict_records import Estimate, Fit, Rival, Verdict
 from reports import verdict_words as w
 from reports.charts import point_name
 from reports.text import count, exact, fixed, number, percent
+from reports.verdict_inputs import names, why_not
+from reports.verdict_writes import kind
 
 NOTHING = "–"
 #: rivals of one kind in the table that is open, and of all kinds in the one that folds
@@ -74,7 +76,12 @@ def quantiles(f: Fit) -> Table:
     return Table(("quantile", "rule holds", "rule fails"), rows)
 
 
-RIVALS = ("rule", "what it is", "holds at", "variance", "difference, points", "p", "F1")
+def rule(text: str) -> dict[str, str] | str:
+    """A rule in a cell: a long one by its beginning, in full as the cell's title."""
+    return text if len(text) <= w.LONG else {"short": w.short(text), "full": text}
+
+
+RIVALS = ("rule", "difference, points", "p", "variance", "what it is", "holds at", "F1")
 
 
 def best_rivals(v: Verdict, cells: Cells) -> Table:
@@ -92,8 +99,8 @@ def all_rivals(v: Verdict) -> Table:
     """All, the best first, in texts; the rest is in the record only."""
     found = v.rivals.rivals
     rows = [
-        (x.rule, w.kind_words(x), percent(x.base_rate), w.signed_percent(x.variance_explained),
-         w.with_interval(x.better, _points), _p(x.p_family), f"{x.f1:.2f}")
+        (rule(x.rule), w.with_interval(x.better, _points), _p(x.p_family), w.signed_percent(x.variance_explained),
+         w.kind_words(x), percent(x.base_rate), f"{x.f1:.2f}")
         for x in (found[i] for i in _by_variance(found, range(len(found)))[:ALL])
     ]  # fmt: skip
     return Table(RIVALS, rows)
@@ -107,103 +114,111 @@ def _rival(x: Rival, path: str, cells: Cells) -> tuple[Any, ...]:
     what = w.kind_words(x) + (f" ({x.note})" if x.note else "")
     better = cells.estimate(x.better, f"{path}.better", _points)
     variance = cells.one(x.variance_explained, f"{path}.variance_explained", w.signed_percent)
-    return x.rule, what, percent(x.base_rate), variance, better, _p(x.p_family), f"{x.f1:.2f}"
+    return rule(x.rule), better, _p(x.p_family), variance, what, percent(x.base_rate), f"{x.f1:.2f}"
 
 
 def worth(v: Verdict, cells: Cells) -> Table:
     """Does each literal earn its place?"""
     rows = [
         (
-            x.literal, "yes" if x.earns else "no", cells.estimate(x.loss, f"rivals.literals.{i}.loss", _points),
-            _p(x.p_family), cells.one(x.neighbour_gain, f"rivals.literals.{i}.neighbour_gain", _points),
-            x.best_neighbour or NOTHING,
+            x.literal, cells.estimate(x.loss, f"rivals.literals.{i}.loss", _points), _p(x.p_family),
+            "yes" if x.earns else "no", cells.one(x.neighbour_gain, f"rivals.literals.{i}.neighbour_gain", _points),
+            rule(x.best_neighbour or NOTHING),
         )
         for i, x in enumerate(v.rivals.literals)
     ]  # fmt: skip
-    return Table(("literal", "earns its place", "loss, points", "p", "gain, points", "by the best replacement"), rows)
+    return Table(("literal", "loss, points", "p", "earns its place", "gain, points", "by the best replacement"), rows)
 
 
 def toggles(v: Verdict, cells: Cells) -> Table:
-    """Counterfactual games, a literal a row, and the control."""
-    head = ("literal", "becomes", "pairs", "games", "squares", "change", "share", "p")
-    found = [(f"inputs.toggles.{i}", t, t.literal, t.becomes) for i, t in enumerate(v.inputs.toggles)]
-    if v.inputs.control is not None:
-        found.append(("inputs.control", v.inputs.control, "none", "unchanged"))
+    """Counterfactual games, a literal a row, and the control; screened where a better rule is known."""
+    i = v.inputs
+    beside = ("share, screened", "pairs, screened") if i.better else ()
+    head = ("literal", "share", "p", *beside, "change", "becomes", "pairs", "games", "squares")
+    named = names(i)
+    found = [(f"inputs.toggles.{k}", t, named[t.literal], t.becomes) for k, t in enumerate(i.toggles)]
+    if i.control is not None:
+        found.append(("inputs.control", i.control, "none", "unchanged"))
     rows = []
     for path, t, name, becomes in found:
-        if t.share is None and t.change is None and t.reason:
-            rows.append((name, t.reason, count(t.pairs), count(t.games), *[NOTHING] * 4))
+        of = count(t.pairs), count(t.games)
+        if t.share is None and t.change is None and (t.reason or not t.possible):
+            rows.append((name, *[NOTHING] * (3 + len(beside)), why_not(t), *of, NOTHING))
             continue
         squares = NOTHING if t.squares is None else number(t.squares, 2)
-        change, share = (
-            cells.estimate(t.change, f"{path}.change", sign=True),
-            cells.estimate(t.share, f"{path}.share", w.whole_percent),
-        )
-        rows.append((name, becomes, count(t.pairs), count(t.games), squares, change, share, _p(t.p_family)))
+        share = cells.estimate(t.share, f"{path}.share", w.whole_percent)
+        change = cells.estimate(t.change, f"{path}.change", sign=True)
+        kept = (cells.estimate(t.screened, f"{path}.screened", w.whole_percent),
+                NOTHING if t is i.control else count(t.screened_pairs))[: len(beside)]  # fmt: skip
+        rows.append((name, share, _p(t.p_family), *kept, change, becomes, *of, squares))
     return Table(head, rows)
 
 
 def edits(v: Verdict, cells: Cells) -> Table:
     """Edits of the checkpoint."""
-    head = ("literal", "edit", "where", "positions", "games", "change", "share", "random", "elsewhere", "p")
-    rows = []
+    head = ("literal", "share", "p", "random", "elsewhere", "edit", "where", "change", "positions", "games")
+    rows, named = [], names(v.inputs)
     for i, e in enumerate(v.inputs.edits):
-        path = f"inputs.edits.{i}"
+        path, name, of = f"inputs.edits.{i}", named.get(e.literal, e.literal), (count(e.positions), count(e.games))
         if e.share is None and e.reason:
-            rows.append((e.literal, e.reason, e.where, count(e.positions), count(e.games), *[NOTHING] * 5))
+            rows.append((name, *[NOTHING] * 4, e.reason, e.where, NOTHING, *of))
             continue
-        figures = (
-            cells.estimate(e.change, f"{path}.change", sign=True),
-            cells.estimate(e.share, f"{path}.share", w.whole_percent),
-            cells.estimate(e.random, f"{path}.random", w.whole_percent),
-            cells.estimate(e.elsewhere, f"{path}.elsewhere", w.whole_percent),
+        share, random, elsewhere = (
+            cells.estimate(getattr(e, n), f"{path}.{n}", w.whole_percent) for n in ("share", "random", "elsewhere")
         )
-        done, of = e.edit.replace("->", "→"), (count(e.positions), count(e.games))
-        rows.append((e.literal, done, e.where, *of, *figures, _p(e.p_family)))
+        change, done = cells.estimate(e.change, f"{path}.change", sign=True), e.edit.replace("->", "→")
+        rows.append((name, share, _p(e.p_family), random, elsewhere, done, e.where, change, *of))
     return Table(head, rows)
 
 
 def senders(v: Verdict, cells: Cells, links: Mapping[str, str]) -> Table:
     """Upstream units that carry a literal."""
-    rows = []
+    rows, named = [], names(v.inputs)
     for i, s in enumerate(v.inputs.senders):
         path = f"inputs.senders.{i}"
         unit = {"unit": s.unit, "link": links.get(s.unit)}
         fact = NOTHING if not s.fact else s.fact + (f" (F1 {s.fact_f1:.2f})" if s.fact_f1 is not None else "")
         found = cells.estimate(s.found, f"{path}.found", w.whole_percent)
         verified = cells.estimate(s.verified, f"{path}.verified", w.whole_percent)
-        rows.append((unit, s.literal, s.direction, found, verified, _p(s.p_family), fact))
-    return Table(("unit", "carries", "it", "found", "verified", "p", "its own best fact"), rows)
+        rows.append((unit, named.get(s.literal, s.literal), verified, _p(s.p_family), found, s.direction, fact))
+    return Table(("unit", "of literal", "verified", "p", "found", "it", "its own best fact"), rows)
+
+
+WRITES = (
+    "effect",
+    "lost: holds",
+    "p",
+    "controls",
+    "fails",
+    "difference",
+    "rank",
+    "other",
+    "direct",
+    "weight (rank)",
+    "of",
+)
 
 
 def writes(v: Verdict, cells: Cells) -> Table:
     """Each claimed effect by weights, direct attribution and ablation."""
-    head = (
-        "effect",
-        "of",
-        "weight (rank)",
-        "direct",
-        "lost: holds",
-        "fails",
-        "other squares",
-        "rank",
-        "random units",
-        "p",
-    )
     rows = []
     for i, x in enumerate(v.outputs.writes):
         path = f"outputs.writes.{i}"
         if x.total is None and x.reason:
-            rows.append((x.effect, x.reason, *[NOTHING] * (len(head) - 2)))
+            rows.append((x.effect, *[NOTHING] * (len(WRITES) - 2), x.reason))
             continue
+        among = kind(x)
         weight = cells.one(x.weight, f"{path}.weight", _signed)
         if x.weight is not None and x.weight_rank is not None:
-            weight |= {"interval": f"{x.weight_rank} of {x.weight_of}" if x.weight_of else str(x.weight_rank)}
-        rank = NOTHING if x.rank is None else f"{x.rank} of {x.of}" if x.of else str(x.rank)
-        figures = (cells.estimate(getattr(x, n), f"{path}.{n}", sign=True)
-                   for n in ("direct", "total", "total_fails", "others"))  # fmt: skip
-        rows.append((x.effect, x.unit_of, weight, *figures, rank, span(x.random), _p(x.p)))
-    return Table(head, rows)
+            of = f" of {count(x.weight_of)} {among}" if x.weight_of else ""
+            weight |= {"interval": f"{count(x.weight_rank)}{of}"}
+        rank = NOTHING if x.rank is None else f"{count(x.rank)} of {count(x.of)} {among}" if x.of else count(x.rank)
+        total, fails, more, others, direct = (
+            cells.estimate(getattr(x, n), f"{path}.{n}", sign=True)
+            for n in ("total", "total_fails", "difference", "others", "direct")
+        )
+        rows.append((x.effect, total, _p(x.p), span(x.random), fails, more, rank, others, direct, weight, x.unit_of))
+    return Table(WRITES, rows)
 
 
 def by_point(v: Verdict) -> Table:
@@ -228,14 +243,14 @@ def replaced(v: Verdict, cells: Cells) -> Table:
 
 def colours(v: Verdict, cells: Cells) -> Table:
     """The forms of a rule on colours."""
-    head = ("form", "rule", "holds at", "variance", "F1", "AUC", "black to move", "white to move")
+    head = ("form", "variance", "rule", "holds at", "F1", "AUC", "black to move", "white to move")
     rows = []
     for i, x in enumerate(v.colours.forms):
         path = f"colours.forms.{i}"
         ends = (cells.one(getattr(x, n), f"{path}.{n}", _signed) for n in ("black_to_move", "white_to_move"))
         scores = (cells.one(getattr(x, n), f"{path}.{n}", fixed) for n in ("f1", "auc"))
         variance = cells.estimate(x.variance_explained, f"{path}.variance_explained", w.signed_percent)
-        rows.append((x.form, x.rule, count(x.positives), variance, *scores, *ends))
+        rows.append((x.form, variance, rule(x.rule), count(x.positives), *scores, *ends))
     return Table(head, rows)
 
 
@@ -249,7 +264,7 @@ def checks(v: Verdict) -> list[dict[str, Any]]:
         title, means = w.GROUPS.get(name, (name.capitalize(), ""))
         marks = {True: ("passed", "yes"), False: ("failed", "no"), None: ("not asked", "none")}
         rows = [
-            {"name": c.name, "figure": c.figure, "threshold": c.threshold, "said": marks[c.passed][0],
+            {"name": c.name, "figure": w.tidy(c.figure), "threshold": c.threshold, "said": marks[c.passed][0],
              "mark": marks[c.passed][1]}
             for c in found
         ]  # fmt: skip
@@ -276,4 +291,4 @@ def _signed(value: float) -> str:
 
 
 def _p(p: float | None) -> str:
-    return NOTHING if p is None else "< 0.001" if p < 0.001 else number(p, 2)
+    return NOTHING if p is None else w.p_value(p)

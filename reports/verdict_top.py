@@ -11,6 +11,7 @@ from circuits.verdict_records import Verdict, Write
 from reports import charts, rule_boards, rule_positions, verdict_charts, verdict_tables
 from reports import verdict_words as w
 from reports.tiles import tile
+from reports.verdict_inputs import names
 
 STYLE = (
     rule_boards.STYLE
@@ -19,7 +20,7 @@ STYLE = (
     + Markup(
         ".rule-line code { font-size: 1.12rem; font-weight: 600; } .rule-line { margin: 10px 0 4px; }"
         " .rule-words { color: var(--muted); margin-bottom: 14px; }"
-        " .rule-grade { display: flex; flex-wrap: wrap; gap: 2px 12px; align-items: baseline; margin: 0 0 2px; }"
+        " .rule-grade { margin: 0 0 2px; }"
         " .rule-grade b { font-size: 1.15rem; }"
         " .rule-boards { display: grid; gap: 16px 22px; grid-template-columns: repeat(2, minmax(0, 250px)); }"
         " .rule-boards b { display: block; font-size: .95rem; margin-bottom: 4px; }"
@@ -30,7 +31,7 @@ STYLE = (
         " .rule-part > h3 { font-size: 1.15rem; }"
         " .rule-part { margin-top: 44px; scroll-margin-top: 12px; } .dots { max-width: 560px; }"
         " .effects .rule-text { white-space: normal; min-width: 7.5em; overflow-wrap: normal; }"
-        " .effects tbody th.rule-text { min-width: 9em; } .rule-part .effects { max-height: 34rem; }"
+        " .effects tbody th.rule-text { min-width: 9em; }"
         " .checks { list-style: none; margin: 0 0 18px; padding: 0; font-size: .9rem; max-width: 90ch; }"
         " .checks li { display: grid; grid-template-columns: 6em minmax(0, 1fr); gap: 10px; padding: 3px 0;"
         " border-top: 1px solid var(--line); }"
@@ -38,7 +39,8 @@ STYLE = (
         " .checks .none b { color: var(--muted); }"
         " .check-group { margin-top: 16px; } .check-group small { font-weight: 400; }"
         " @media (max-width: 560px) { .checks li { grid-template-columns: 5em minmax(0, 1fr); } }"
-        " @media print { .rule-part .effects { max-height: none; } }"
+        " .effects abbr { text-decoration: none; }"
+        " .scalar { font-size: .86rem; color: var(--muted); margin: 22px 0 0; } .scalar + .tiles { margin-top: 10px; }"
     )
 )
 
@@ -90,19 +92,21 @@ class Tiles:
                           w.signed_percent)  # fmt: skip
 
     def _weakest(self) -> dict[str, Any]:
-        label, i = "Least that one literal’s loss moves it, of the way to “fails”", self.v.inputs
+        label, i = "Share of the way down when a literal is lost", self.v.inputs
         if i is None:
             return self._missing(label, "not tested")
         asked = [(k, t) for k, t in enumerate(i.toggles) if t.share is not None]
         if not asked:
             return self._missing(label, "no literal could be changed alone")
         k, t = min(asked, key=lambda item: item[1].share.value)
+        name, n = names(i)[t.literal], len(asked)
+        label = f"Share of the way down when {w.short(name)} is lost" + (f" (smallest of {n})" if n > 1 else "")
         beside = []
         if i.control is not None and i.control.share is not None:
             beside.append(("no literal changed", i.control.share.value))
         path, interval = f"inputs.toggles.{k}.share.value", w.interval(t.share, w.whole_percent)
         made = self._tile(label, path, t.share.value, beside, interval, w.whole_percent)
-        words = [t.literal, *([made["baselines"]] if made["baselines"] else [])]
+        words = [made["baselines"]] if made["baselines"] else []
         if left := len(i.toggles) - len(asked):
             words.append(f"{left} literal{'s' * (left > 1)} not tested")
         return made | {"baselines": " · ".join(words)}
@@ -126,7 +130,7 @@ class Tiles:
             return self._missing("What is lost without it", "not tested")
         largest = max((abs(e.value), *map(abs, random))) or 1.0
         made = self._tile(label, path, e.value, (), w.interval(e, write), write)
-        baselines = f"{len(random)} random units {verdict_tables.span(random)}" if random else "no random units"
+        baselines = f"{len(random)} controls {verdict_tables.span(random)}" if random else "no controls"
         return made | {
             "bar": charts.bullet(max(0.0, e.value) / largest, [max(0.0, max(random)) / largest] if random else []),
             "baselines": baselines,
@@ -142,6 +146,6 @@ def parsed(v: Verdict) -> Claim | None:
 
 
 def _beside_random(x: Write) -> float:
-    """A loss on the scale of the random units' losses, so that effects in different units can be compared."""
+    """A loss on the scale of the controls' losses, so that effects in different units can be compared."""
     scale = max(map(abs, x.random), default=0.0)
     return x.total.value / scale if scale else x.total.value

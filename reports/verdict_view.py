@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from circuits.errors import InputError
-from circuits.verdict_records import Example, Verdict
-from reports import charts, rule_positions, tables, verdict_charts, verdict_tables
+from circuits.verdict_records import Verdict
+from reports import charts, rule_positions, tables, verdict_charts, verdict_inputs, verdict_tables, verdict_writes
 from reports import verdict_top as top
 from reports import verdict_words as w
 from reports.fit_records import Sample
@@ -60,20 +60,29 @@ class View:
             "v": v,
             "python": self.python,
             "style": top.STYLE,
-            "rank": w.rank(v),
-            "ladder": verdict_charts.ladder(v.grade),
+            "origin_of_rule": w.origin(v),
+            "untestable": w.untestable(v),
+            "summary": w.tidy(v.summary),
+            "missing": [w.tidy(line) for line in v.missing],
+            "notes": [w.tidy(note) for note in w.notes(v)],
+            "scalar": "" if v.kind == "neuron" else f"Activation of {v.unit} here: {v.scalar}.",
             "means": w.MEANS.get(v.grade, ""),
             "missing_title": w.missing_title(v),
             "captions": captions(v),
             "boards": top.boards(v),
-            "tiles": top.Tiles(v, self.prefix).all(),
+            "origin": self.origin(),
+        } | ({} if w.untestable(v) else self.parts())
+
+    def parts(self) -> dict[str, Any]:
+        """All that was measured."""
+        return {
+            "tiles": top.Tiles(self.v, self.prefix).all(),
             "fit": self.fit(),
             "rivals": self.rivals(),
             "inputs": self.inputs(),
             "outputs": self.outputs(),
             "colours": self.colours(),
-            "checks": verdict_tables.checks(v),
-            "origin": self.origin(),
+            "checks": verdict_tables.checks(self.v),
             "key_mark": verdict_charts.key_mark,
             "example_key": [(rule_positions.mark(name), words) for name, words in rule_positions.MARKS.items()],
         }
@@ -98,7 +107,10 @@ class View:
         }
 
     def examples(self, name: str, title: str) -> dict[str, Any]:
-        found: tuple[Example, ...] = getattr(self.v.fit, name)[: BRIEF if self.brief else None]
+        named = verdict_inputs.names(self.v.inputs)
+        found = tuple(
+            rule_positions.as_in_rule(e, named) for e in getattr(self.v.fit, name)[: BRIEF if self.brief else None]
+        )
         try:
             boards = rule_positions.positions(found)
         except InputError:  # a record that was written by hand: the page still shows its numbers
@@ -162,7 +174,8 @@ class View:
             return {"absent": w.absent(v, "Whether its literals move the unit") + ONLY_AGREEMENT}
         return {
             "absent": "",
-            "lead": w.inputs(v, i),
+            "lead": verdict_inputs.inputs(v, i),
+            "partly": verdict_inputs.edits(i),
             "chart": verdict_charts.shares(i),
             "toggles": verdict_tables.toggles(v, self.cells),
             "edits": verdict_tables.edits(v, self.cells),
@@ -180,14 +193,14 @@ class View:
         ]
         return {
             "absent": "",
-            "lead": w.outputs(v, o),
+            "lead": verdict_writes.outputs(v, o),
             "charts": verdict_charts.writes(o.writes),
             "writes": verdict_tables.writes(v, self.cells),
             "by_point": verdict_tables.by_point(v),
             "kl": kl if o.kl is not None else [],
             "random_kl": verdict_tables.span(o.random_kl),
             "n_random": len(o.random_kl),
-            "p_kl": number(o.p_kl, 2) if o.p_kl is not None else "",
+            "p_kl": w.p_value(o.p_kl) if o.p_kl is not None else "",
             "replaced": verdict_tables.replaced(v, self.cells),
         }
 
@@ -206,6 +219,7 @@ class View:
         """Where it comes from: term, text, is it code."""
         v = self.v
         rows = [("Unit", f"{v.unit}, {v.kind}; its activation here: {v.scalar}", False), ("Rule", v.claim, True)]
+        rows.append(("The rule was", w.origin(v), False))
         if v.simplified and v.simplified != v.rule:
             rows.append(("Simplified", v.simplified, True))
         rows.append(("Model", f"{v.model} · hash {v.model_hash}", False))

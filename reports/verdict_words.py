@@ -1,10 +1,12 @@
 """The sentences of a verdict's section, each no stronger than the numbers that it stands on."""
 
 import math
+import re
 from collections.abc import Callable, Sequence
 
+from circuits import verdict_checks as c
 from circuits import verdict_grades as g
-from circuits.verdict_records import Estimate, Fit, Inputs, Outputs, Rival, Rivals, Verdict, Write
+from circuits.verdict_records import Estimate, Fit, Rival, Rivals, Verdict
 from reports.captions import sentence_case
 from reports.text import count, fixed, number, percent
 
@@ -29,6 +31,8 @@ GROUPS = {
     "good description": ("Describes it well", f"else “{g.INCOMPLETE}”"),
     "writes": ("Writes what is claimed", f"asked for by “{g.WRITES}”"),
 }
+#: letters of a rule in a table or a sentence
+LONG = 60
 #: kinds of rivals, in the order of the chart
 KINDS = {
     "without a literal": "without a literal",
@@ -82,12 +86,35 @@ def missing_title(v: Verdict) -> str:
         return "Missing for any grade above"
     if v.grade == g.GRADES[-1]:
         return "Missing"
+    if v.grade == g.FITS and v.outputs is not None and v.outputs.writes:
+        return f"Claimed but not borne out, so not “{g.WRITES}”"
     return f"Missing for the next grade, “{g.GRADES[g.GRADES.index(v.grade) + 1]}”"
 
 
-def rank(v: Verdict) -> str:
-    """ "grade 7 of 9"."""
-    return f"grade {g.GRADES.index(v.grade) + 1} of {len(g.GRADES)}" if v.grade in g.GRADES else ""
+def origin(v: Verdict) -> str:
+    """How the rule came about, for headings."""
+    found = {"given": "given", "found on the training games": "found by search on the training games"}
+    return found.get(v.source, v.source)
+
+
+def untestable(v: Verdict) -> bool:
+    """Nothing was measured, so that there is one thing to say."""
+    return v.fit is None and v.rivals is None and v.inputs is None and v.outputs is None and v.colours is None
+
+
+def notes(v: Verdict) -> list[str]:
+    """What is said of the rule, less what the summary has said already."""
+    return [note for note in v.notes if note not in v.summary]
+
+
+def p_value(p: float) -> str:
+    """ "0.048", "< 0.001"."""
+    return "< 0.001" if p < 0.001 else number(p, 2)
+
+
+def tidy(text: str) -> str:
+    """A line of the record with its p-values written as everywhere on a page."""
+    return re.sub(r"\bp (\d+(?:\.\d+)?(?:e-\d+)?)\b", lambda found: f"p {p_value(float(found[1]))}", text)
 
 
 def absent(v: Verdict, what: str) -> str:
@@ -136,17 +163,18 @@ def rivals(r: Rivals, f: Fit | None) -> str:
         if better:
             best = max(better, key=lambda x: x.variance_explained)
             text += (
-                f"{len(better)} explain{'s' * (len(better) == 1)} significantly more of the variance; the best is "
-                f"“{best.rule}” ({kind_words(best)}), with {signed_percent(best.variance_explained)}"
+                f"{len(better)} explain{'s' * (len(better) == 1)} significantly more of the variance, by over "
+                f"{number(100 * c.BETTER)} points; the best is “{short(best.rule)}” ({kind_words(best)}), with "
+                f"{signed_percent(best.variance_explained)}"
             )
         else:
-            text += "none explains significantly more of the variance"
+            text += f"none explains significantly more of the variance by over {number(100 * c.BETTER)} points"
         parts.append(text + (f" (this rule: {signed_percent(f.variance_explained.value)})." if f else "."))
     if r.random is not None and r.random.variance_explained:
         x = r.random
         parts.append(
             f"The best of {x.n} random rules of {x.size} literal{'s' * (x.size != 1)} and a like base rate explains "
-            f"{signed_percent(max(x.variance_explained))} (p {number(x.p, 2)})."
+            f"{signed_percent(max(x.variance_explained))} (p {p_value(x.p)})."
         )
     if r.literals:
         idle = [w.literal for w in r.literals if not w.earns]
@@ -160,11 +188,8 @@ def rivals(r: Rivals, f: Fit | None) -> str:
 
 
 def significantly_better(found: Sequence[Rival]) -> list[Rival]:
-    """Rivals that explain more, corrected for how many were tried."""
-    return [
-        x for x in found
-        if x.better is not None and x.better.value < 0 and x.p_family is not None and x.p_family < g.ALPHA
-    ]  # fmt: skip
+    """Rivals that explain more, by the grade's own criterion."""
+    return [x for x in found if c.is_better(x)]
 
 
 def kind_words(x: Rival) -> str:
@@ -185,58 +210,9 @@ def passed(v: Verdict, name: str) -> bool:
     return any(check.passed for check in v.checks if check.name == name)
 
 
-def inputs(v: Verdict, i: Inputs) -> str:
-    """Which literals move the unit in counterfactual games, by the grade's own checks."""
-    asked = [t for t in i.toggles if t.share is not None]
-    not_asked = [t.literal for t in i.toggles if t.share is None]
-    parts = []
-    if asked:
-        moved = [t.literal for t in asked if passed(v, f"{t.literal} moves it")]
-        parts.append(
-            f"In legal games that differ so that exactly one literal fails, {len(moved)} of {len(asked)} literals take "
-            f"the activation at least {percent(g.MOVES)} of the way from “holds” to “fails”"
-            + (f": {listed(moved)}." if moved else ".")
-        )
-        still = [t.literal for t in asked if t.literal not in moved]
-        if still:
-            parts.append(f"Not shown for {listed(still)}.")
-    else:
-        parts.append("No literal could be changed alone in legal games.")
-    if not_asked and asked:
-        parts.append(f"Could not be changed alone: {listed(not_asked)}.")
-    if i.control is not None and i.control.share is not None:
-        c = i.control
-        parts.append(
-            f"In {c.pairs} pairs in which no literal changes, {with_interval(c.share, whole_percent)} of the way."
-        )
-    return " ".join(parts)
-
-
-def outputs(v: Verdict, o: Outputs) -> str:
-    """What the ablation shows of the claim."""
-    parts = []
-    for w in o.writes:
-        if w.total is None:
-            parts.append(f"{w.effect} was not tested{': ' * bool(w.reason)}{w.reason}.")
-            continue
-        verb = "is lost" if passed(v, f"writes {w.effect}") else "is not clearly lost"
-        parts.append(f"{w.effect} {verb} without it where the rule holds: {amount(w)}.")
-    if not o.writes:
-        parts.append("The rule claims nothing of what the unit writes.")
-    if o.kl is not None:
-        text = f"Ablated, it moves the prediction by {measured(o.kl)} nats where the rule holds"
-        if o.kl_fails is not None:
-            text += f", {measured(o.kl_fails)} where it fails"
-        parts.append(text + ".")
-    if o.largest:
-        parts.append(sentences([o.largest]))
-    return " ".join(parts)
-
-
-def amount(x: Write) -> str:
-    """What an effect loses, where the rule holds and where it fails."""
-    text = f"{measured(x.total)} {x.unit_of}"
-    return text + (f", {measured(x.total_fails)} where it fails" if x.total_fails is not None else "")
+def short(rule: str) -> str:
+    """A rule in a table or a sentence: its beginning, where it is long."""
+    return rule if len(rule) <= LONG else rule[: LONG - 1].rstrip(" &|(!") + "…"
 
 
 def measured(e: Estimate) -> str:

@@ -46,6 +46,55 @@ def kl(places: Places, which: Tensor, subject: Subject, new: Tensor) -> Tensor:
     return torch.stack(found)
 
 
+def beside(places: Places, which: Tensor, subject: Subject, off: Tensor, other: Tensor | list, means, read) -> Tensor:
+    """[place]: what is lost by a control: ``other`` [d_model] added where the subject writes, or neurons (with
+    ``means``) changed towards their means; by as much, layer by layer, as the subject's ablation moves the stream."""
+    model, found = places.model, []
+    for place in which.tolist():
+        ply, edits = int(places.ply[place]), []
+        tokens = places.games.inputs[int(places.row[place])][None, : ply + 1]
+        moved = off - places.values[place]
+        if isinstance(other, Tensor):
+            if subject.kind == "head":
+                node = subject.nodes[0]
+                far = (moved @ model.W_O(node.layer)[node.index]).norm()
+            else:
+                far = moved.abs()[0]
+
+            def push(x, hook, far=far, ply=ply):
+                x[0, ply] += far * other
+
+            edits.append((subject.writes, push))
+        else:
+            for layer in sorted({node.layer for node in other}):
+                d = sum(moved[i] * model.W_out(layer)[n.index] for i, n in enumerate(subject.nodes) if n.layer == layer)
+                own = [n for n in other if n.layer == layer]
+
+                def change(x, hook, d=d, own=own, layer=layer, ply=ply):
+                    c = [means[n] - x[0, ply, n.index] for n in own]
+                    together = sum(a * model.W_out(layer)[n.index] for a, n in zip(c, own, strict=True)).norm()
+                    for a, n in zip(c, own, strict=True):
+                        x[0, ply, n.index] += a * d.norm() / together
+
+                edits.append((f"blocks.{layer}.mlp.hook_post", change))
+        before, after = model.run(tokens)[0][0, ply], model.run(tokens, edit=edits)[0][0, ply]
+        found.append(read(before, {}) - read(after, {}))
+    return torch.stack(found)
+
+
+def difference(holds: Tensor, holds_group: Tensor, fails: Tensor, fails_group: Tensor, draws: int, seed: int) -> Tensor:
+    """[draw]: mean of the one less mean of the other over games drawn with replacement, one by one."""
+    games = sorted({*holds_group.tolist(), *fails_group.tolist()})
+    generator, found = torch.Generator().manual_seed(seed), []
+    for _ in range(draws):
+        a, b = [], []
+        for i in torch.randint(len(games), (len(games),), generator=generator).tolist():
+            a.append(holds[holds_group == games[i]])
+            b.append(fails[fails_group == games[i]])
+        found.append(torch.cat(a).mean() - torch.cat(b).mean())
+    return torch.stack(found)
+
+
 def logit(square_number: int):
     """A move's logit less the mean over the 60, by its number among the moves."""
     return lambda logits, acts: relative(logits[None])[0, square_number]

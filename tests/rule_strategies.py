@@ -35,7 +35,10 @@ def literals(squares: tuple[int, ...] = SQUARES, most: int = 3) -> st.SearchStra
 
 
 def counts(most: int = 3) -> st.SearchStrategy[Count]:
-    return st.builds(Count, st.sampled_from(tuple(COUNTS)), st.integers(0, 64), st.integers(0, 64), backs(most))
+    bounds = st.tuples(st.integers(0, 64), st.integers(0, 64)).map(sorted)
+    return st.builds(
+        lambda what, ends, back: Count(what, *ends, back), st.sampled_from(tuple(COUNTS)), bounds, backs(most)
+    )
 
 
 def atoms(anywhere: bool = False) -> st.SearchStrategy[Rule]:

@@ -8,6 +8,7 @@ from functools import cache
 import numpy as np
 from synthetic_record import positions_of
 
+from circuits import verdict_checks
 from circuits import verdict_grades as g
 from circuits import verdict_records as r
 from circuits.rule_text import parse_claim
@@ -101,7 +102,7 @@ def inputs(shares=(0.95, 0.9, 0.85), pairs=120):
     literals = ("C0 empty", "D1 theirs", "E2 mine")
     toggles = tuple(
         toggle(x, share, pairs) if share is not None
-        else r.Toggle(x, f"!{x}", 0, 0, None, None, None, None, None, "no legal game differs so")
+        else r.Toggle(x, f"!{x}", 0, 0, None, None, None, None, None, "no legal game differs so", False)
         for x, share in zip(literals, shares, strict=True)
     )  # fmt: skip
     edits = (
@@ -158,7 +159,7 @@ def verdict(fit=None, rivals=None, inputs=None, outputs=None, rule=RULE, **chang
     """A verdict on given parts; its grade and its checks are what the thresholds make of them."""
     claim = parse_claim(f"{rule} => +C0" if outputs is not None and outputs.writes else rule)
     if fit is not None and rivals is not None:
-        checks = g.checks(fit, rivals, inputs, outputs)
+        checks = verdict_checks.checks(fit, rivals, colours(), inputs, outputs)
         grade, missing = g.grade(checks)
     else:
         checks, grade, missing = (), g.UNTESTABLE, ()

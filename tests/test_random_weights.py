@@ -115,7 +115,7 @@ def test_a_workbench_on_random_weights(tmp_path, tiny):
     again = eval(f"open_model({bench.arguments}, cache={str(tmp_path)!r})")
     assert again.model.hash == bench.model.hash and again.options == bench.options
 
-    record = bench.neuron("L1N3").record  # checks itself against the raw weights
+    record = bench.neuron("L1N3", rule=False).record  # checks itself against the raw weights
     assert record.provenance.model_name == "tiny, random weights, seed 2"
     assert record.provenance.model_hash == bench.model.hash
     assert "--random-weights" in record.provenance.command and "random_weights=True" in record.provenance.python
@@ -139,14 +139,14 @@ def test_info(run, tiny):
 
 def test_neuron_and_report_say_so_on_their_pages(run, tmp_path):
     common = ("--model", str(TINY), "--random-weights", "--games", "40", "--cache", str(tmp_path / "kept"))
-    result = run("neuron", "L1N3", *common, "--out", "page.html", "--json")
+    result = run("neuron", "L1N3", *common, "--no-rules", "--out", "page.html", "--json")
     assert result.returncode == 0, result.stderr
     assert "training some on 20 random games" in result.stderr
     record = NeuronRecord.from_json(json.dumps(json.loads(result.stdout)["record"]))
     assert record.provenance.model_name == "tiny, random weights, seed 0"
     assert "tiny, random weights, seed 0" in Path("page.html").read_text()
 
-    result = run("report", "L0N1", *common, "--out", "pages")
+    result = run("report", "L0N1", *common, "--no-rules", "--out", "pages")
     assert result.returncode == 0 and "training some" not in result.stderr  # kept from the first command
     assert "Random weights in the shape of tiny, never trained: a baseline." in Path("pages/index.html").read_text()
 

@@ -60,7 +60,7 @@ SAID = {
     "10 <= ply <= 20": ply.between(10, 20),
     "20 > ply >= 10 @-1": ply.between(10, 19) @ -1,
     "3 <= flips": flips >= 3,
-    "occupied 20..9": occupied.between(20, 9),
+    "occupied 9..20": occupied.between(9, 20),
     "passed": passed,
     "true": TRUE,
     "not true": FALSE,
@@ -120,6 +120,7 @@ def test_effects_read_back(several):
 # ---- errors ------------------------------------------------------------------------------------------------
 
 WRONG = [
+    ("flips > 3.", 9, "'3.' is no whole number"),
     ("C0 empty & D1 thiers", 15, "'thiers' is no fact on a square: empty, mine, theirs", "did you mean 'theirs'?"),
     ("C0 empty & D1", 14, "what of the square?"),
     ("", 1, "the text is empty", "C0 empty"),
@@ -166,6 +167,34 @@ WRONG = [
     ("C0 empty & paſſed", 12, "'paſſed'"),
     ("C0\nempty & \x00", 12, "'\\x00'"),
     ("C0 empty & \ud800", 12, "'\\ud800'"),
+    # bounds
+    ("ply 20..10", 5, "the wrong way round: write ply 10..20"),
+    ("C0 empty & flips in 9..3 @-1", 21, "the wrong way round: write flips 3..9"),
+    ("20 <= ply <= 10", 1, "nothing counted is >= 20 and <= 10", "10 <= ply <= 20"),
+    ("10 < ply < 11", 1, "nothing counted is > 10 and < 11"),
+    ("10 >= ply >= 20", 1, "nothing counted is <= 10 and >= 20"),
+    ("ply >= 2.5", 8, "'2.5' is no whole number"),
+    # Python
+    ("sq.C0.empty", 1, "'sq.C0.empty' is Python; in text: C0 empty"),
+    ("D1 mine & (sq.c0.EMPTY | passed)", 12, "in text: C0 empty"),
+    ("C0.legal & D1 mine", 1, "'C0.legal' is Python; in text: C0 legal"),
+    ("sq.C0", 1, "'sq.C0' is Python"),
+    ("sq.A8.empty", 1, "'sq' is Python; in text: C0 empty"),
+    ('D1 mine & sq.C0.via("SE", 1)', 11, "in text: legal C0 via SE x1"),
+    ("D1 mine & ply.between(10, 20)", 11, "in text: ply 10..20"),
+    ("black_to_move", 1, "in text: black to move"),
+    ("C0 empty >> B4 theirs", 10, "in text: =>"),
+    # English
+    ("C0 is not empty", 7, "'!' goes before the square: !C0 empty"),
+    ("D1 mine & c0 NOT Theirs", 14, "!C0 theirs"),
+    ("A4 was not just played", 8, "!A4 played"),
+    ("C0 isn't legal", 4, "!C0 legal"),
+    ("C0 not", 4, "!C0 empty"),
+    ("just A4 played", 6, "'just' goes behind the square: A4 just played"),
+    ("C0 empty & just a4", 17, "A4 just played"),
+    ("(A0 mine & B0 mine) @-1", 21, "'@' goes behind each fact", "@-1 & D1 mine @-1"),
+    ("!(A0 mine) @-1 & passed", 12, "'@' goes behind each fact"),
+    # the whole text
     ("(" * 5000, 101, "more than 100 brackets"),
     ("C0 empty | " * 10_000, LONGEST + 1, "at most 20,000 characters"),
 ]
@@ -195,6 +224,9 @@ def test_errors_name_the_column_and_what_was_expected(text, column, said):
         ("C0 empty => +", 14, "a square or a unit"),
         ("C0 empty => !B4 theirs", 13, "something that a unit writes"),
         ("C0 empty => +C0 => +C1", 17, "found '=>'"),
+        ("C0 empty >> B4 theirs", 10, "in text: =>"),
+        ("C0 empty => sq.B4.theirs", 13, "in text: B4 theirs"),
+        ("C0 empty => B4 not theirs", 16, "-B4 theirs"),
         ("C0 => +C0", 4, "'=>' is no fact on a square"),
         ("=> +C0", 1, "expected a fact"),
     ],
@@ -225,7 +257,8 @@ def test_any_text_raises_only_the_languages_own_error(text):
 
 _PIECES = st.sampled_from(
     [*"()&|!@,+-=<>^.#\t", "C0", "A8", "empty", "mine", "played", "legal", "via", "SE", "x1", "ply", ">=", "20", "..",
-     "=>", "⇒", "and", "not", "black", "to move", "L1N421", "become", "just", "passed", "true", "@-1", "é", "\x00"]
+     "=>", "⇒", "and", "not", "black", "to move", "L1N421", "become", "just", "passed", "true", "@-1", "é", "\x00",
+     "sq.C0.empty", "sq.", ".between(1, 2)", ">>", "is not", "isn't"]
 )  # fmt: skip
 
 

@@ -25,6 +25,8 @@ from circuits.rules import (
     Literal,
     Not,
     Or,
+    Passed,
+    as_claim,
     black_to_move,
     conjunction,
     counted,
@@ -167,6 +169,22 @@ def test_patterns_and_looking_back():
         (lambda: Literal(64, "mine"), "64"),
         (lambda: sq.D3.via("SE", 1), "960"),
         (lambda: ply >= 65, "0..64"),
+        (lambda: ply < 0, "0..64"),
+        (lambda: ply.between(20, 10), "the wrong way round"),
+        (lambda: Passed(59), "0 to 58"),
+        (lambda: Literal(16, "mine", -1), "0 to 58"),
+        (lambda: sq.C0.via(3), "via('SE', 1)"),
+        (lambda: sq.C0.via("XX", 1), "960"),
+        (lambda: Effect("colour", 1, 16), "'colour'"),
+        (lambda: Effect("logit", 2, 16), "1 or -1"),
+        (lambda: Effect("logit", 1), "whole number"),
+        (lambda: Effect("reading", 1, 64, "mine"), "64"),
+        (lambda: Effect("unit", 1), "L5N1393"),
+        (lambda: Effect("unit", 1, name="N3"), "L5N1393"),
+        (lambda: sq.C0.empty >> sq.C0, "sq.C0 is nothing that a unit writes"),
+        (lambda: sq.C0.empty >> [+sq.C0, ply], "+sq.C0, -sq.C0"),
+        (lambda: sq.C0.empty >> None, "None is nothing that a unit writes"),
+        (lambda: sq.C0.empty >> True, "True is nothing that a unit writes"),
         (lambda: Count("queens"), "'queens'"),
         (lambda: sq.C0.empty >> sq.E3.empty, "never empty"),
         (lambda: sq.C0.empty >> +sq.E3, "no logit"),
@@ -181,6 +199,20 @@ def test_what_makes_no_sense_is_refused_in_one_line(make, said):
     assert said in str(error.value) and "\n" not in str(error.value)
 
 
+def test_facts_compare_as_values():
+    assert (sq.C0.empty == sq.D1.mine) is False and (sq.C0.empty == sq.C0.empty) is True
+    assert sq.C0 == sq.c0 != sq.C1 and repr(sq.C0) == "sq.C0" and repr(ply) == "ply"
+
+
+@pytest.mark.parametrize("through", [copy.copy, copy.deepcopy, lambda given: pickle.loads(pickle.dumps(given))])
+def test_the_spelling_copies_and_pickles(through):
+    assert through(sq.A0) == sq.A0 and through(sq.A0).mine == sq.A0.mine
+    assert through(sq).C0.empty == sq.C0.empty
+    assert (through(ply) >= 3) == (ply >= 3)
+    claim = sq.C0.empty >> sq.B4.theirs
+    assert through(claim) == claim and through(+sq.C0) == +sq.C0
+
+
 def test_misspelt_squares_and_states():
     with pytest.raises(AttributeError, match="A-H"):
         _ = sq.C8
@@ -192,15 +224,14 @@ def test_misspelt_squares_and_states():
 def test_a_rule_has_no_truth_of_its_own():
     with pytest.raises(TypeError, match="'and', 'or', 'not'"):
         _ = sq.C0.empty and sq.D1.theirs
-    with pytest.raises(TypeError):
-        _ = sq.C0.empty & 3
 
 
 # ---- claims ------------------------------------------------------------------------------------------------
 
 
 def test_what_a_unit_writes():
-    claim = sq.A4.played & sq.B4.occupied & (ply >= 10) >> sq.B4.theirs
+    claim = (sq.A4.played & sq.B4.occupied & (ply >= 10)) >> sq.B4.theirs
+    assert claim == sq.A4.played & sq.B4.occupied & (ply >= 10) >> sq.B4.theirs  # and so without brackets
     assert claim.rule == sq.A4.played & sq.B4.occupied & (ply >= 10)
     assert str(claim) == "A4 played & B4 occupied & ply >= 10 ⇒ B4 theirs"
     assert (sq.A4.played | sq.B4.occupied >> sq.B4.theirs).rule == sq.A4.played | sq.B4.occupied
@@ -208,6 +239,12 @@ def test_what_a_unit_writes():
     assert str(several) == "C0 empty ⇒ +C0, -C1, B4 theirs, -C4 mine, -L1N421"
     assert several.effects[-1] == Effect("unit", -1, name="L1N421")
     assert str(Claim(sq.C0.empty)) == "C0 empty"
+
+
+def test_a_claim_is_given_as_text_as_a_rule_or_as_it_is():
+    claim = sq.C0.empty >> sq.B4.theirs
+    assert as_claim("C0 empty => B4 theirs") == claim == as_claim(claim)
+    assert as_claim("C0 empty") == as_claim(claim.rule) == Claim(claim.rule) and as_claim(TRUE).rule == TRUE
 
 
 @given(claim=claims())

@@ -8,6 +8,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from circuits import verdict_checks
 from circuits import verdict_grades as g
 from circuits.errors import InputError
 from circuits.games import generate
@@ -17,7 +18,8 @@ from circuits.rule_readings import Ground
 from circuits.rule_subjects import direction
 from circuits.rules import sq
 from circuits.verdict import test as try_rule
-from circuits.verdict_records import Check, Verdict
+from circuits.verdict_records import Check, Estimate, Inputs, Toggle, Verdict
+from circuits.verdict_words import summary
 
 
 @pytest.fixture(scope="module")
@@ -184,3 +186,70 @@ def test_the_command_prints_the_verdict_or_json_alone(run, tiny_files, tmp_path)
     ):  # fmt: skip
         result = run("test", *arguments, *options)
         assert result.returncode == 2 and said in result.stderr and len(result.stderr.strip().splitlines()) == 1
+
+
+def estimate(value: float, low: float, high: float) -> Estimate:
+    return Estimate(value, low, high)
+
+
+def toggle(share, **more) -> Toggle:
+    return Toggle("C0 empty", "!C0 empty", 120, 60, estimate(-1, -2, -0.5), share, 0.0001, 0.0001, 4.0, **more)
+
+
+@pytest.mark.parametrize(
+    ("share", "control", "more", "better", "expected"),
+    [
+        ((0.9, 0.8, 1.0), (0.0, -0.1, 0.1), {}, "", True),
+        ((0.1, 0.05, 0.15), (0.0, -0.1, 0.01), {}, "", False),  # too little
+        ((0.21, 0.01, 0.41), (0.19, 0.15, 0.2), {}, "", False),  # no more than where nothing changes
+        (
+            (0.9, 0.8, 1.0),
+            (0.0, -0.1, 0.1),
+            {"screened": Estimate(0.04, 0.0, 0.1), "screened_pairs": 90},
+            "D1 mine",
+            False,
+        ),
+        (
+            (0.9, 0.8, 1.0),
+            (0.0, -0.1, 0.1),
+            {"screened": Estimate(0.9, 0.8, 1.0), "screened_pairs": 90},
+            "D1 mine",
+            True,
+        ),
+        ((0.9, 0.8, 1.0), (0.0, -0.1, 0.1), {"screened_pairs": 3}, "D1 mine", None),  # the two cannot be told apart
+    ],
+)
+def test_a_fact_moves_the_unit_beyond_the_control_and_beside_a_better_rule(share, control, more, better, expected):
+    found = Inputs((toggle(estimate(*share), **more),), toggle(estimate(*control)), (), (), (), better)
+    first, second = verdict_checks._causes(found)
+    assert first.passed is expected and first.name == "C0 empty moves it"
+    assert second.passed is (abs(control[1]) <= 0.2 and control[2] <= 0.2)
+
+
+def test_a_control_that_says_nothing_is_no_control():
+    wide = Inputs((toggle(estimate(0.9, 0.8, 1.0)),), toggle(estimate(0.9, -0.01, 1.81)), (), (), ())
+    assert verdict_checks._causes(wide)[1].passed is False
+    none = Inputs((toggle(estimate(0.9, 0.8, 1.0)),), None, (), (), ())
+    assert verdict_checks._causes(none)[1].passed is None
+    grade, missing = g.grade([*ALL, *verdict_checks._causes(none)])
+    assert grade == g.INCOMPLETE and verdict_checks.CONTROL in missing[0]
+
+
+def test_a_negated_fact_keeps_its_sign():
+    own = Toggle("D2 legal", "D2 legal", 120, 60, None, None, None, None, None)
+    assert verdict_checks.written(own) == "!D2 legal" and verdict_checks.written(toggle(None)) == "C0 empty"
+
+
+def test_what_is_lower_where_the_rule_holds_is_told_to_be_the_opposite(ground):
+    found = try_rule(ground, "L1N3", "C4 legal & !D5 theirs")
+    turned = replace(found.fit, auc=Estimate(0.1, 0.05, 0.15))
+    checks = verdict_checks.checks(turned, found.rivals)
+    assert g.grade(checks)[0] in (g.REFUTED, g.UNDERPOWERED)
+    assert "lower where the rule holds" in summary(g.REFUTED, (), (), checks, turned, found.rivals)
+    assert "opposite" in verdict_checks.remarks(turned, None, None)[0]
+
+
+@pytest.mark.parametrize("effect", ["-L9N4", "+L0N4", "-L1N3", "+L2H1"])
+def test_an_effect_on_what_cannot_be_written_is_refused(ground, effect):
+    with pytest.raises(InputError):
+        try_rule(ground, "L1N3", f"C4 legal => {effect}")

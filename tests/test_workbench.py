@@ -20,7 +20,7 @@ def odd(tiny_files, tmp_path_factory):
 def test_gradients_stay_on_through_a_report(odd):
     assert torch.is_grad_enabled()
     bench = open_model(odd["model"], odd["probe"], 30, cache=False)
-    report = bench.neuron("L1N3")
+    report = bench.neuron("L1N3", rule=False)
     assert torch.is_grad_enabled() and report.record.unit == "L1N3"
     assert not bench.move_probabilities([0]).requires_grad
 
