@@ -210,6 +210,8 @@ def subject(
     model = of(model)
     if isinstance(name, str) and (match := re.fullmatch(r"\s*(L\d+\s*(?:pre|mid|post))\b(.*)", name, re.I | re.S)):
         return _board_direction(model, match[1], match[2], readers or {})
+    if not isinstance(name, str | Unit | list | tuple):
+        raise InputError(f"{name!r} is no unit: write a neuron, as in L5N1393, a head, as in L2H5, or several neurons")
     given = re.split(r"[,;]", name) if isinstance(name, str) else [name] if isinstance(name, Unit) else list(name)
     units = [model.unit(one) for one in given]
     if not units:

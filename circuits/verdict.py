@@ -28,9 +28,9 @@ from circuits.rule_rivals import rivals
 from circuits.rule_scores import learn, scored
 from circuits.rule_search import best_rule
 from circuits.rule_subjects import Subject, subject
-from circuits.rule_text import parse_claim, parse_rule
+from circuits.rule_text import parse_rule
 from circuits.rule_writes import target
-from circuits.rules import Claim, Rule
+from circuits.rules import Claim, Rule, as_claim
 from circuits.verdict_records import Check, Fit, Rivals, Verdict
 from circuits.verdict_words import summary
 
@@ -48,7 +48,7 @@ def test(ground: Ground, unit: str | Unit | Sequence[str | Unit] | Subject, rule
     Raises:
         InputError: no such unit, an unreadable rule, an effect on a unit that does not come after.
     """
-    claim = parse_claim(rule) if isinstance(rule, str) else rule if isinstance(rule, Claim) else Claim(rule)
+    claim = as_claim(rule)
     tested = unit if isinstance(unit, Subject) else subject(ground.model, unit, ground.readers)
     for effect in claim.effects:
         if effect.kind == "unit":  # a name that is none, or comes before, is refused before anything is run
@@ -97,7 +97,7 @@ class _Trial:
         with self._timed("outputs"):
             drives = outputs(ground, self.subject, self.claim, places, train)
         checks = verdict_checks.checks(fitted, beaten, coloured, driven, drives)
-        self.notes += verdict_checks.remarks(fitted, driven, drives)
+        self.notes += verdict_checks.remarks(fitted, drives)
         grade, missing = verdict_grades.grade(checks)
         return self._record(
             grade, missing, checks, fit=fitted, rivals=beaten, colours=coloured, inputs=driven, outputs=drives

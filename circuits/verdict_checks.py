@@ -57,19 +57,11 @@ def written(t: Toggle) -> str:
     return f"!{t.literal}" if t.becomes == t.literal else t.literal
 
 
-def remarks(fit: Fit, inputs: Inputs | None, outputs: Outputs | None) -> list[str]:
+def remarks(fit: Fit, outputs: Outputs | None) -> list[str]:
     """What no threshold asks for and a reader should know."""
     found = []
     if _high(fit.auc) < 0.5:
         found.append(f"the unit is lower where the rule holds (AUC {said(fit.auc)}): test its opposite")
-    for edit in inputs.edits if inputs else ():
-        toggled = [t for t in inputs.toggles if t.literal == edit.literal and t.share is not None]
-        if edit.share and toggled and edit.share.value < toggled[0].share.value / 2:
-            found.append(
-                f"{written(toggled[0])}, edited in the checkpoint at {edit.where}, moves it {share(edit.share)} of the "
-                f"way, in games {share(toggled[0].share)}: of what it reads only a part lies along the probe\u2019s "
-                "direction"
-            )
     if outputs and outputs.p_kl is not None and outputs.p_kl >= ALPHA:
         found.append(
             f"without it the prediction moves by {outputs.kl.value:.2g} nats where the rule holds, no more than with "

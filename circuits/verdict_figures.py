@@ -15,7 +15,8 @@ def share(e: Estimate) -> str:
 
 def points(e: Estimate) -> str:
     """``3.1 points [2.0, 4.2]``, of percent."""
-    return f"{100 * e.value:.1f} points" + ("" if e.low is None else f" [{100 * e.low:.1f}, {100 * e.high:.1f}]")
+    ends = "" if e.low is None else f" [{percent(e.low, 1)[:-2]}, {percent(e.high, 1)[:-2]}]"
+    return f"{percent(e.value, 1)[:-2]} points{ends}"
 
 
 def percent(value: float, digits: int = 0) -> str:

@@ -237,7 +237,7 @@ class Write(Record):
     others: Estimate | None  # mean |loss| on all other squares, where the rule holds
     rank: int | None  # of the size of the mean loss among all squares: others that rise count too
     of: int | None
-    random: tuple[float, ...]  # the same with pushes of equal size along other units’ writing (heads, directions: random)
+    random: tuple[float, ...]  # the same, of pushes of equal size along other units’ writing or in random directions
     p: float | None  # (1 + random ones as large) / (1 + n)
     reason: str = ""
     by_point: dict[str, float] = field(default_factory=dict)  # of a reading: the loss at each later point, on average

@@ -50,9 +50,10 @@ def summary(
         parts.append(told)
     sentence = "; ".join(parts) + "."
     if grade == FITS and outputs and outputs.writes:
-        sentence += f" Not borne out in full: {missing[0]}."
+        failed = [c.name.removeprefix("writes ") for c in checks if c.group == "writes" and not c.passed]
+        sentence += f" Not borne out is what it is said to write: {', '.join(failed)}."
     if grade in (INCOMPLETE, ONE_CAUSE, PARTLY) and missing:
-        sentence += f" Missing: {missing[0]}."
+        sentence += f" Missing: {missing[0].split(' (')[0]}."
     return sentence
 
 
@@ -84,7 +85,9 @@ def _moves(inputs: Inputs | None) -> str:
     control = inputs.control.share if inputs.control else None
     beside = f" (no fact changed: {percent(control.value)})" if control else ""
     if len(asked) == 1:
-        return f"changing {least.literal} alone in legal games moves it {percent(least.share.value)} of the way{beside}"
+        return (
+            f"changing {written(least)} alone in legal games moves it {percent(least.share.value)} of the way{beside}"
+        )
     return (
         f"changing one fact alone in legal games moves it {percent(least.share.value)} of the way at least, for "
         f"{written(least)}{beside}"

@@ -44,13 +44,18 @@ def ground(bench: "Workbench") -> Ground:
     )  # fmt: skip
 
 
-def verdict(bench: "Workbench", unit: str | Unit | Sequence[str | Unit] | Subject, rule: str | Rule | Claim) -> Verdict:
-    """The verdict on a rule, with the command and the Python line that make it again.
+def verdict(
+    bench: "Workbench",
+    unit: str | Unit | Sequence[str | Unit] | Subject,
+    rule: str | Rule | Claim,
+    source: str = "given",
+) -> Verdict:
+    """The verdict on a rule, with where the rule comes from, and the command and the Python line that make it again.
 
     Raises:
         InputError: as `circuits.verdict.test`.
     """
-    found = _with_facts(bench, test(bench.ground, unit, rule))
+    found = replace(_with_facts(bench, test(bench.ground, unit, rule)), source=source)
     if isinstance(unit, Subject):  # made in Python: no line of ours makes it again
         return found
     return replace(

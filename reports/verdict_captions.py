@@ -1,7 +1,7 @@
 """The captions of a verdict's figures: what is shown, in which unit, over what, and how it was made."""
 
 from circuits.verdict_records import Fit, Inputs, Outputs, Verdict
-from reports.text import count
+from reports.text import count, unbroken
 from reports.verdict_words import sentences, short
 from reports.verdict_writes import controls
 
@@ -27,7 +27,7 @@ def captions(v: Verdict) -> dict[str, str]:
             f"the best rule in which this literal alone is another, less this rule. {INTERVAL} {over}"
         ),
         "toggles": (
-            f"100 %: all the way from the mean activation where {_levels(v.inputs)} holds to that where it fails; 0: "
+            f"100 %: all the way from the mean activation where {_levels(v)} holds to that where it fails; 0: "
             "no change. 95 % intervals over held-out games. These two means are of training games and taken as fixed: "
             f"their own uncertainty is not in the intervals. {_pairs(v.inputs)}"
         ),
@@ -55,7 +55,8 @@ def captions(v: Verdict) -> dict[str, str]:
         ),
         "checks": "Every threshold that the grade rests on. A grade asks for all that those below it ask for.",
     }
-    return found | (_outputs(v.outputs) if v.outputs is not None else {})
+    found |= _outputs(v.outputs) if v.outputs is not None else {}
+    return {name: unbroken(text) for name, text in found.items()}
 
 
 def _fit(v: Verdict, f: Fit, over: str) -> dict[str, str]:
@@ -87,10 +88,10 @@ def _outputs(o: Outputs) -> dict[str, str]:
             f"{sentences(o.words)} {where}"
         ),
         "writes_table": (
-            "Lost: as drawn. Controls: the same loss, lowest to highest; p = (1 + as large) / (1 + n). Difference: "
-            "holds less fails. Rank: of the change’s size among all of its kind; other: its mean size there. Direct: "
-            "with the final LayerNorm’s scale frozen, where the rule holds relative to where it fails. Weight: what "
-            f"one unit of activation writes, and its rank. {INTERVAL} {where}"
+            "Lost: as drawn. With controls: the same loss, lowest to highest; p = (1 + as large) / (1 + n). Rank by "
+            "size: of the change among all of its kind; mean size of others: there. Direct: with the final LayerNorm’s "
+            "scale frozen, where the rule holds relative to where it fails. Weight: what one unit of activation "
+            f"writes. {INTERVAL} {where}"
         ),
         "kl": (
             "KL divergence between the predictions with the unit and without."
@@ -123,12 +124,15 @@ def _pairs(i: Inputs | None) -> str:
     return " ".join(parts)
 
 
-def _levels(i: Inputs | None) -> str:
-    return (
-        f"the rule (or the better rule <{short(i.better)}>, its means being farther apart)"
-        if i and i.better
-        else "the rule"
-    )
+def _levels(v: Verdict) -> str:
+    """Whose two means shares are of: the better rule's where these lie farther apart, which the shares tell."""
+    i, f = v.inputs, v.fit
+    if i is None or f is None or not i.better:
+        return "the rule"
+    gaps = [-t.change.value / t.share.value for t in i.toggles if t.change and t.share and abs(t.share.value) > 1e-3]
+    if gaps and abs(gaps[0]) > 1.001 * abs(f.mean_on - f.mean_off):
+        return f"the better rule <{short(i.better)}> (its means lie farther apart than those of the rule tested)"
+    return "the rule"
 
 
 def _screened(i: Inputs | None) -> str:

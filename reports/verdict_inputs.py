@@ -5,6 +5,9 @@ from circuits.verdict_records import Inputs, Toggle, Verdict
 from reports.text import percent
 from reports.verdict_words import listed, passed, short, whole_percent, with_interval
 
+#: share of the way below which an edit hardly moves the unit
+HARDLY = 0.05
+
 
 def names(i: Inputs | None) -> dict[str, str]:
     """Each atom as the literal that the rule has: "!D2 legal" for "D2 legal"."""
@@ -61,19 +64,21 @@ def why_not(t: Toggle) -> str:
     return "no game can change it alone" + (f": {t.reason}" if t.reason else "")
 
 
-def edits(i: Inputs) -> str:
+def edits(v: Verdict, i: Inputs) -> str:
     """Of which literals the probe's direction is only part of what is read."""
     parts = []
+    # An edit is of the ply that is read; a head has the earlier ones to look at too.
+    place = " at the ply that is read, the only one edited" if v.kind == "head" else ""
     for t in i.toggles:
-        best = max(
-            (e for e in i.edits if e.literal == t.literal and e.share is not None),
-            key=lambda e: e.share.value, default=None,
-        )  # fmt: skip
-        if best is not None and t.share is not None and best.share.value < t.share.value / 2:
-            at = f" at {best.where}" if best.where else ""
-            parts.append(
-                f"What it reads of {c.written(t)} is only partly along the probe’s direction: edited in the "
-                f"checkpoint{at}, it moves it {with_interval(best.share, whole_percent)} of the way, in games "
-                f"{with_interval(t.share, whole_percent)}."
-            )
+        found = [e for e in i.edits if e.literal == t.literal and e.share is not None]
+        best = max(found, key=lambda e: e.share.value, default=None)
+        if best is None or t.share is None or best.share.value >= t.share.value / 2:
+            continue
+        how = "hardly" if best.share.value < HARDLY else "only partly"
+        at = f" at {best.where}" if best.where else ""
+        parts.append(
+            f"What it reads of {c.written(t)} is {how} along the probe’s direction{place}: edited in the checkpoint"
+            f"{at}, it moves it {with_interval(best.share, whole_percent)} of the way, in games "
+            f"{with_interval(t.share, whole_percent)}."
+        )
     return " ".join(parts)

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from circuits.verdict_records import Estimate, Fit, Rival, Verdict
+from circuits.verdict_records import Estimate, Fit, Rival, Verdict, Write
 from reports import verdict_words as w
 from reports.charts import point_name
 from reports.text import count, exact, fixed, number, percent
@@ -16,7 +16,8 @@ from reports.verdict_writes import kind
 
 NOTHING = "–"
 #: rivals of one kind in the table that is open, and of all kinds in the one that folds
-PER_KIND, ALL = 3, 30
+PER_KIND, ALL = 3, 20
+BRIEF = 2  # of a kind on the page of a unit
 
 
 @dataclass(frozen=True)
@@ -84,13 +85,13 @@ def rule(text: str) -> dict[str, str] | str:
 RIVALS = ("rule", "difference, points", "p", "variance", "what it is", "holds at", "F1")
 
 
-def best_rivals(v: Verdict, cells: Cells) -> Table:
+def best_rivals(v: Verdict, cells: Cells, per_kind: int = PER_KIND) -> Table:
     """The best of each kind."""
     found = v.rivals.rivals
     chosen = [
         i
         for kind in dict.fromkeys((*w.KINDS, *(x.kind for x in found)))
-        for i in _by_variance(found, [i for i, x in enumerate(found) if x.kind == kind])[:PER_KIND]
+        for i in _by_variance(found, [i for i, x in enumerate(found) if x.kind == kind])[:per_kind]
     ]
     return Table(RIVALS, [_rival(found[i], f"rivals.rivals.{i}", cells) for i in chosen])
 
@@ -184,41 +185,33 @@ def senders(v: Verdict, cells: Cells, links: Mapping[str, str]) -> Table:
     return Table(("unit", "of literal", "verified", "p", "found", "it", "its own best fact"), rows)
 
 
-WRITES = (
-    "effect",
-    "lost: holds",
-    "p",
-    "controls",
-    "fails",
-    "difference",
-    "rank",
-    "other",
-    "direct",
-    "weight (rank)",
-    "of",
-)
-
-
 def writes(v: Verdict, cells: Cells) -> Table:
-    """Each claimed effect by weights, direct attribution and ablation."""
-    rows = []
-    for i, x in enumerate(v.outputs.writes):
-        path = f"outputs.writes.{i}"
-        if x.total is None and x.reason:
-            rows.append((x.effect, *[NOTHING] * (len(WRITES) - 2), x.reason))
-            continue
-        among = kind(x)
-        weight = cells.one(x.weight, f"{path}.weight", _signed)
-        if x.weight is not None and x.weight_rank is not None:
-            of = f" of {count(x.weight_of)} {among}" if x.weight_of else ""
-            weight |= {"interval": f"{count(x.weight_rank)}{of}"}
-        rank = NOTHING if x.rank is None else f"{count(x.rank)} of {count(x.of)} {among}" if x.of else count(x.rank)
-        total, fails, more, others, direct = (
-            cells.estimate(getattr(x, n), f"{path}.{n}", sign=True)
-            for n in ("total", "total_fails", "difference", "others", "direct")
-        )
-        rows.append((x.effect, total, _p(x.p), span(x.random), fails, more, rank, others, direct, weight, x.unit_of))
-    return Table(WRITES, rows)
+    """Each claimed effect, a column each, by ablation, direct attribution and weights."""
+    found = list(enumerate(v.outputs.writes))
+    tried = [(i, x) for i, x in found if x.total is not None or not x.reason]
+
+    def estimates(name: str) -> dict[int, Any]:
+        return {i: cells.estimate(getattr(x, name), f"outputs.writes.{i}.{name}", sign=True) for i, x in tried}
+
+    rows = {
+        "measured in": {i: x.unit_of if (i, x) in tried else x.reason for i, x in found},
+        "lost where the rule holds": estimates("total"),
+        "p": {i: _p(x.p) for i, x in tried},
+        "with controls": {i: span(x.random) for i, x in tried},
+        "lost where it fails": estimates("total_fails"),
+        "holds less fails": estimates("difference"),
+        "rank by size": {i: _rank(x.rank, x.of, x) for i, x in tried},
+        "mean size of others": estimates("others"),
+        "direct": estimates("direct"),
+        "weight": {i: cells.one(x.weight, f"outputs.writes.{i}.weight", _signed) for i, x in tried},
+        "rank of the weight": {i: _rank(x.weight_rank, x.weight_of, x) for i, x in tried},
+    }
+    made = [(name, *(row.get(i, NOTHING) for i, _ in found)) for name, row in rows.items()]
+    return Table(("effect", *(x.effect for _, x in found)), made if found else [])
+
+
+def _rank(rank: int | None, of: int | None, x: Write) -> str:
+    return NOTHING if rank is None else count(rank) + (f" of {count(of)} {kind(x)}" if of else "")
 
 
 def by_point(v: Verdict) -> Table:
@@ -234,11 +227,11 @@ def by_point(v: Verdict) -> Table:
 def replaced(v: Verdict, cells: Cells) -> Table:
     """The unit replaced in whole runs."""
     rows = [
-        (x.by, x.where, cells.estimate(x.kl, f"outputs.replacements.{i}.kl"),
+        (f"{x.by}, {x.where}", cells.estimate(x.kl, f"outputs.replacements.{i}.kl"),
          cells.estimate(x.error, f"outputs.replacements.{i}.error", sign=True))
         for i, x in enumerate(v.outputs.replacements)
     ]  # fmt: skip
-    return Table(("replaced by", "where", "KL, nats", "error, moves"), rows)
+    return Table(("replaced by", "KL, nats", "error, moves"), rows)
 
 
 def colours(v: Verdict, cells: Cells) -> Table:

@@ -38,7 +38,8 @@ STYLE = (
         " .checks .yes b { color: var(--pos); } .checks .no b { color: var(--neg); }"
         " .checks .none b { color: var(--muted); }"
         " .check-group { margin-top: 16px; } .check-group small { font-weight: 400; }"
-        " @media (max-width: 560px) { .checks li { grid-template-columns: 5em minmax(0, 1fr); } }"
+        " @media (max-width: 560px) { .checks li { grid-template-columns: 5em minmax(0, 1fr); }"
+        " .effects td.rule-text { min-width: 13em; } }"
         " .effects abbr { text-decoration: none; }"
         " .scalar { font-size: .86rem; color: var(--muted); margin: 22px 0 0; } .scalar + .tiles { margin-top: 10px; }"
     )

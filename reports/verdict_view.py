@@ -159,7 +159,9 @@ class View:
             "lead": w.rivals(r, v.fit),
             "chart": verdict_charts.rivals(r, v.fit),
             "worth": verdict_tables.worth(v, self.cells),
-            "best": verdict_tables.best_rivals(v, self.cells),
+            "best": verdict_tables.best_rivals(
+                v, self.cells, verdict_tables.BRIEF if self.brief else verdict_tables.PER_KIND
+            ),
             "all": everything,
             "shown": len(everything.rows) if everything else 0,
             "of": len(r.rivals),
@@ -175,7 +177,7 @@ class View:
         return {
             "absent": "",
             "lead": verdict_inputs.inputs(v, i),
-            "partly": verdict_inputs.edits(i),
+            "partly": verdict_inputs.edits(v, i),
             "chart": verdict_charts.shares(i),
             "toggles": verdict_tables.toggles(v, self.cells),
             "edits": verdict_tables.edits(v, self.cells),

@@ -8,7 +8,7 @@ from circuits import verdict_checks as c
 from circuits import verdict_grades as g
 from circuits.verdict_records import Estimate, Fit, Rival, Rivals, Verdict
 from reports.captions import sentence_case
-from reports.text import count, fixed, number, percent
+from reports.text import MINUS, count, fixed, number, percent
 
 #: what a grade says, in one line
 MEANS = {
@@ -113,7 +113,8 @@ def p_value(p: float) -> str:
 
 
 def tidy(text: str) -> str:
-    """A line of the record with its p-values written as everywhere on a page."""
+    """A line of the record with its p-values and minus signs written as everywhere on a page."""
+    text = re.sub(r"(?<=[\s\[(])-(?=\d)", MINUS, text)
     return re.sub(r"\bp (\d+(?:\.\d+)?(?:e-\d+)?)\b", lambda found: f"p {p_value(float(found[1]))}", text)
 
 

@@ -182,8 +182,8 @@ class Workbench:
             raise InputError(
                 f"{unit} is a head: bench.head({str(unit)!r}), or othello-circuits head {unit}, reports on it"
             )
-        tried = rule_of_neuron(self, unit) if rule is True else rule
-        found = None if tried is None or tried is False else verdict(self, unit, tried)
+        tried, source = (rule_of_neuron(self, unit), "found on the training games") if rule is True else (rule, "given")
+        found = None if tried is None or tried is False else verdict(self, unit, tried, source)
         return NeuronReport(neuron_record(self, unit, chosen, found))
 
     def head(

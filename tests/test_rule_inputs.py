@@ -169,7 +169,7 @@ def planted(model: PlainModel, name: str, weight: Tensor, bias: float) -> PlainM
 
 
 def test_a_planted_sender_is_found_and_verified(model, held_out):
-    """L2N7 reads what L0N9 writes, upside down: L0N9 inhibits it for the literal by which L0N9 itself is toggled."""
+    """L2N7 reads what L0N9 writes, upside down."""
     w = model.W_out(0)[9]
     wired = planted(model, "L2N7", -8 * w / w.norm(), 1.0)
     tested = subject(wired, "L2N7")
@@ -186,7 +186,12 @@ def test_a_planted_sender_is_found_and_verified(model, held_out):
         row = nodes.index(sender.unit)
         expected = float(change.acts[row][~half].mean())
         assert sender.verified.value == pytest.approx(-expected, rel=1e-4, abs=1e-7)
-        assert sender.direction == ("excites" if expected < 0 else "inhibits")
+        node = senders_before(wired, 5)[row]
+        if node.kind == "neuron":  # by what more of it does: the sign of the way from its writing to what is read
+            into = float((wired.W_out(node.layer)[node.index] - wired.W_out(node.layer)[node.index].mean()) @ -w)
+            assert sender.direction == ("excites" if into > 0 else "inhibits"), sender
+        else:
+            assert sender.direction == ("carries" if expected < 0 else "opposes")
         share = float(change.read[row][half].mean() / change.whole[half].mean())
         assert sender.found.value == pytest.approx(share, rel=1e-3)
         assert 0 < sender.p_family <= 1
@@ -314,7 +319,7 @@ def exact(model) -> Subject:
 def test_an_exact_cause_is_found_and_nothing_else(ground, exact):
     rule = sq.C2.played & sq.C3.occupied
     length = float(whole_step(ground.model, exact))
-    found = inputs(ground, exact, rule, drawn(ground, exact, rule, 20), length, 0.0, 40)
+    found = inputs(ground, exact, rule, drawn(ground, exact, rule, 20), length, 40)
     played, occupied = found.toggles
     assert (played.literal, occupied.literal) == ("C2 played", "C3 occupied")
     assert played.share.value == pytest.approx(1.0, abs=1e-3) and played.p_family < 0.05
@@ -323,7 +328,7 @@ def test_an_exact_cause_is_found_and_nothing_else(ground, exact):
     assert found.control.literal == "no literal" and found.control.pairs > 10
     assert all("embedding" in edit.reason for edit in found.edits)
     (sender,) = found.senders
-    assert (sender.unit, sender.literal, sender.direction) == ("embed", "C2 played", "excites")
+    assert (sender.unit, sender.literal, sender.direction) == ("embed", "C2 played", "carries")
     assert sender.found.value == pytest.approx(1.0) and sender.verified.value == pytest.approx(1.0, abs=1e-3)
     assert any("C3 occupied" in line for line in found.words)  # whose toggles change nothing that is read
     assert Inputs.from_json(found.to_json()) == found
@@ -338,12 +343,12 @@ def whole_step(model: PlainModel, exact: Subject) -> Tensor:
 def test_what_cannot_be_measured_is_none_with_a_reason(ground, model):
     tested = subject(model, "L1N5")
     never = sq.D3.empty & sq.C2.mine
-    found = inputs(ground, tested, never, drawn(ground, tested, never), 1.0, 0.0)
+    found = inputs(ground, tested, never, drawn(ground, tested, never), 1.0)
     assert found.control is None and not found.senders and all("none" in t.reason for t in found.toggles)
     assert all(t.pairs == 0 and t.share is None for t in found.toggles) and all(e.reason for e in found.edits)
     rule = sq.C2.empty & black_to_move
     one = replace_games(ground, ground.held_out[:1])
-    found = inputs(one, tested, rule, drawn(ground, tested, rule, 4), 1.0, 1.0)
+    found = inputs(one, tested, rule, drawn(ground, tested, rule, 4), 0.0)
     first = next(t for t in found.toggles if t.literal == "C2 empty")
     assert first.games <= 1 and first.share is None  # there is no way from one mean to the other
     if first.pairs:

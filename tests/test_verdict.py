@@ -246,7 +246,7 @@ def test_what_is_lower_where_the_rule_holds_is_told_to_be_the_opposite(ground):
     checks = verdict_checks.checks(turned, found.rivals)
     assert g.grade(checks)[0] in (g.REFUTED, g.UNDERPOWERED)
     assert "lower where the rule holds" in summary(g.REFUTED, (), (), checks, turned, found.rivals)
-    assert "opposite" in verdict_checks.remarks(turned, None, None)[0]
+    assert "opposite" in verdict_checks.remarks(turned, None)[0]
 
 
 @pytest.mark.parametrize("effect", ["-L9N4", "+L0N4", "-L1N3", "+L2H1"])

@@ -292,7 +292,7 @@ def test_a_verdict_with_empty_parts_still_makes_a_page():
 
 def test_nothing_is_called_a_cause_where_nothing_was_tested():
     untested = verdict(fit(), rivals())
-    assert untested.grade == g.CORRELATES
+    assert untested.grade == g.UNDERPOWERED
     html = verdict_html(untested)
     assert "Agreement with a rule does not show that its facts are what drives the unit" in text_of(html)
     for name in ("inputs", "outputs"):
@@ -314,6 +314,120 @@ def test_literals_are_named_by_what_was_shown_of_them(shares, said):
     found = verdict(fit(), rivals(), inputs(shares))
     assert verdict_inputs.inputs(found, found.inputs).startswith("In legal games" if shares[0] else said)
     assert said in verdict_inputs.inputs(found, found.inputs)
+
+
+def negated():
+    """A verdict on a rule that wants D2 not to be legal, with an edit and an upstream unit of that atom."""
+    base = inputs()
+    atom = {"literal": "D2 legal"}
+    found = dataclasses.replace(
+        base,
+        toggles=(base.toggles[0], toggle("D2 legal", 0.9, becomes="D2 legal")),
+        edits=(dataclasses.replace(base.edits[0], **atom, edit="D2 empty → mine", share=estimate(0.2)),),
+        senders=(dataclasses.replace(base.senders[0], **atom),),
+    )
+    v = verdict(fit(), rivals(), found, outputs(), rule="C0 empty & !D2 legal")
+    seen = tuple(dataclasses.replace(e, literals={"C0 empty": True, "D2 legal": False}) for e in v.fit.typical)
+    return dataclasses.replace(v, fit=dataclasses.replace(v.fit, missed=(), false_alarms=(), typical=seen))
+
+
+def test_a_negated_literal_is_written_as_in_the_rule():
+    v = negated()
+    html = verdict_html(v)
+    text = text_of(html)
+    for said in ("C0 empty and !D2 legal.", "Share of the way down when !D2 legal is lost (smallest of 2)",
+                 "What it reads of !D2 legal is only partly along the probe’s direction",
+                 "holds: C0 empty, !D2 legal"):  # fmt: skip
+        assert said in text
+    assert not re.findall(r"<th [^>]*>D2 legal</th>", html) and '">!D2 legal</th>' in html
+    assert '<td class="text rule-text">!D2 legal</td>' in section(html, "inputs")  # the upstream unit's
+    for label in re.findall(r'text-anchor="end">([^<]*D2 legal[^<]*)<', html):
+        assert label.startswith("!")
+    drawn = "".join(re.findall(r'data-example="[^"]*">.*?</svg>', html))
+    marked = "".join(re.findall(r'class="fulfilled" d="([^"]*)"', drawn))
+    assert squares_at(marked, r"M([\d.]+) ([\d.]+)h") == {"C0", "D2"}
+    assert "D2 legal" not in [y for trace in verdict_plots.toggles_figure(v).data for y in trace.y]
+
+
+def test_what_a_toggle_does_beside_a_better_rule_is_said():
+    known = dataclasses.replace(
+        inputs(), better="legal C0 via SE x1",
+        toggles=(toggle("C0 empty", 0.9, screened=estimate(0.3), screened_pairs=41),
+                 toggle("D1 theirs", 0.8, screened_pairs=7)),
+    )  # fmt: skip
+    v = verdict(fit(), rivals(), known, outputs())
+    said = (
+        "Where nothing of the better rule <legal C0 via SE x1> changes on other squares: C0 empty 30 % [28, 32] (41 "
+        "pairs); D1 theirs not said, 7 pairs being too few."
+    )
+    assert said in verdict_inputs.inputs(v, known)
+    told = "the better rule <legal C0 via SE x1> (its means lie farther apart than those of the rule tested) holds"
+    assert told not in text_of(verdict_html(v))
+    twice = tuple(dataclasses.replace(t, share=estimate(t.share.value / 2)) for t in known.toggles)
+    assert told in unescape(
+        text_of(verdict_html(dataclasses.replace(v, inputs=dataclasses.replace(known, toggles=twice))))
+    )
+    html = section(verdict_html(v), "inputs")
+    assert 'data-path="inputs.toggles.0.screened.value"' in html and "pairs, screened" in html
+    assert "screened" not in section(verdict_html(verdict_of(g.WRITES)), "inputs").lower()
+
+
+def test_what_no_game_can_change_is_told_from_what_none_was_found_for():
+    never = dataclasses.replace(toggle("ply >= 20", 0.9), share=None, change=None, possible=False, reason="same ply")
+    rare = dataclasses.replace(toggle("C0 empty", 0.9), share=None, change=None, pairs=0, reason="none was found")
+    asked = dataclasses.replace(inputs(), toggles=(toggle("D1 theirs", 0.9), never, rare))
+    text = verdict_inputs.inputs(verdict(fit(), rivals(), asked), asked)
+    assert "Could not be changed alone: C0 empty. No game can change ply >= 20 alone." in text
+    assert verdict_inputs.why_not(never) == "no game can change it alone: same ply"
+    assert verdict_inputs.why_not(rare) == "none was found"
+
+
+def test_an_edit_that_does_as_much_as_the_games_is_not_called_partial():
+    v = verdict_of(g.WRITES)  # 79 % edited, 90 % in games
+    assert verdict_inputs.edits(v, v.inputs) == ""
+    weak = dataclasses.replace(v.inputs, edits=(dataclasses.replace(v.inputs.edits[0], share=estimate(0.01)),))
+    assert "D1 theirs is hardly along the probe’s direction: edited" in verdict_inputs.edits(v, weak)
+    head = dataclasses.replace(v, kind="head")
+    assert "direction at the ply that is read, the only one edited" in verdict_inputs.edits(head, weak)
+
+
+def test_what_cannot_be_tested_is_said_once():
+    v = dataclasses.replace(verdict_of(g.UNTESTABLE), summary=f"Cannot be tested: {verdict_of(g.UNTESTABLE).notes[0]}.")
+    for text in (text_of(verdict_html(v).split("<body>")[1]), VerdictReport(v).text):
+        assert text.count(v.notes[0]) == 1
+        assert "was not measured" not in text and "–" not in text
+    assert not re.findall(r'class="rule-part"|class="tile', verdict_html(v).split("<body>")[1])
+
+
+@pytest.mark.parametrize(("source", "said"), [
+    ("given", "Rule tested (given)"),
+    ("found on the training games", "Rule tested (found by search on the training games)"),
+])  # fmt: skip
+def test_where_the_rule_comes_from_heads_it(source, said):
+    v = dataclasses.replace(verdict_of(g.WRITES), source=source)
+    assert said in verdict_html(v)
+    assert f'<h2 id="h-rule">{said}</h2>' in neuron_page(dataclasses.replace(record_of("match"), verdict=v))
+
+
+def test_what_the_number_is_stands_beside_the_first_figure_of_all_but_neurons():
+    v = dataclasses.replace(verdict_of(g.PARTLY), kind="head", scalar="the output along a direction")
+    assert "Activation of L5N1393 here: the output along a direction." in text_of(verdict_html(v).split("<main>")[0])
+    assert "Activation of" not in verdict_html(verdict_of(g.PARTLY))
+
+
+def test_lines_of_the_record_are_written_as_the_page_writes():
+    assert w.tidy("moves -0.4 [-0.6, 2], p 2e-05; p 0.0123 (-3)") == "moves −0.4 [−0.6, 2], p < 0.001; p 0.012 (−3)"
+    assert w.tidy("C0 mine @-1 & -C0, p below 0.05") == "C0 mine @-1 & -C0, p below 0.05"
+
+
+def test_a_long_rule_is_abbreviated_with_all_of_it_as_title():
+    long = " & ".join(f"A{i} empty" for i in range(8))
+    cell = verdict_tables.rule(long)
+    assert len(cell["short"]) <= 60 and cell["short"].endswith("…") and cell["full"] == long
+    assert long.startswith(cell["short"][:-1]) and verdict_tables.rule("A0 empty") == "A0 empty"
+    base = rivals()
+    found = verdict(fit(), dataclasses.replace(base, rivals=(dataclasses.replace(base.rivals[0], rule=long),)))
+    assert f'<abbr title="{long.replace("&", "&amp;")}">' in section(verdict_html(found), "rivals")
 
 
 def test_a_large_share_without_a_small_p_moves_nothing():
