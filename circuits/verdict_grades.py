@@ -18,7 +18,7 @@ A grade asks for all that those below it ask for (`circuits.verdict_checks`). Wh
 
 from collections.abc import Sequence
 
-from circuits.verdict_checks import ALPHA, CONTROL, MOVES, checks  # noqa: F401
+from circuits.verdict_checks import CONTROL
 from circuits.verdict_records import Check
 
 UNTESTABLE, REFUTED, UNDERPOWERED = "untestable", "refuted", "underpowered"

@@ -11,8 +11,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from markupsafe import escape
-
 from circuits import circuit_files
 from circuits.circuit import Circuit, CurvePoint
 from circuits.edges import TARGET
@@ -23,12 +21,13 @@ from reports import circuit_words as w
 from reports.charts import bullet
 from reports.circuit_drawing import MOST_EDGES, NARROW, WIDE, added_interval, drawing, pushes, sure
 from reports.curves import Curve, curves
-from reports.neuron import HEIGHT, environment
+from reports.neuron import environment
 from reports.pair_records import PairsRecord, pairs_record
 from reports.pair_view import pairs_view
 from reports.patch_page import write_pages
 from reports.patch_records import Origin, origin, unpatched
 from reports.patch_words import share_text
+from reports.shown import Shown
 from reports.text import count, exact, fixed, number
 
 ABLATIONS = {
@@ -38,7 +37,7 @@ ABLATIONS = {
 
 
 @dataclass(frozen=True)
-class CircuitReport:
+class CircuitReport(Shown):
     """A circuit with its pairs and its page: shows itself in Jupyter, writes itself into a folder."""
 
     circuit: Circuit
@@ -68,11 +67,9 @@ class CircuitReport:
         files = {"circuit.json": circuit_files.to_json(self.circuit), "circuit.html": circuit_page(self, links)}
         return write_pages(folder, files)
 
-    def _repr_html_(self) -> str:
-        return (
-            f'<iframe srcdoc="{escape(self.html)}" title="{escape(w.headline(self.circuit))}" sandbox="" '
-            f'style="width:100%;height:{HEIGHT}px;border:1px solid #8884"></iframe>'
-        )
+    @property
+    def title(self) -> str:
+        return w.headline(self.circuit)
 
     def __repr__(self) -> str:
         return w.headline(self.circuit)

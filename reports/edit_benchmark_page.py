@@ -8,16 +8,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from markupsafe import escape
-
 from circuits.edit_results import NO_EDIT, PERFECT
 from circuits.edit_scores import NAMES
 from reports import edit_benchmark_figures as f
 from reports import edit_benchmark_words as w
 from reports.edit_benchmark_records import BenchmarkRecord
 from reports.edit_figures import key_mark
-from reports.neuron import HEIGHT, environment
+from reports.neuron import environment
 from reports.patch_page import write_pages
+from reports.shown import Shown
 from reports.text import count, exact, fixed, percent
 
 #: methods drawn in the figure by moves changed, the best first
@@ -25,7 +24,7 @@ DRAWN = 3
 
 
 @dataclass(frozen=True)
-class BenchmarkReport:
+class BenchmarkReport(Shown):
     """A record of the benchmark with its page: shows itself in Jupyter, writes itself into a folder."""
 
     record: BenchmarkRecord
@@ -42,11 +41,9 @@ class BenchmarkReport:
         """
         return write_pages(folder, {"benchmark.json": self.record.to_json(indent=1), "benchmark.html": self.html})
 
-    def _repr_html_(self) -> str:
-        return (
-            f'<iframe srcdoc="{escape(self.html)}" title="{escape(w.headline(self.record))}" sandbox="" '
-            f'style="width:100%;height:{HEIGHT}px;border:1px solid #8884"></iframe>'
-        )
+    @property
+    def title(self) -> str:
+        return w.headline(self.record)
 
     def __repr__(self) -> str:
         return w.headline(self.record)

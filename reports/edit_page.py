@@ -12,16 +12,13 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from numbers import Integral
-from pathlib import Path
 from typing import Any
 
 from jaxtyping import UInt8
-from markupsafe import escape
 from torch import Tensor
 
 from circuits.board_edits import EditCases, parse_edit
 from circuits.errors import InputError
-from circuits.files import write_whole
 from circuits.interventions import Editor, Method
 from circuits.notation import CENTRE, Notation, OtherNotation, parse_transcript, print_transcript
 from circuits.notation import square as parse_square
@@ -30,12 +27,13 @@ from reports.edit_build import check_moves, edit_record, probe_words
 from reports.edit_records import EditRecord
 from reports.edit_view import context
 from reports.edit_words import headline
-from reports.neuron import HEIGHT, environment
+from reports.neuron import environment
 from reports.pair_sources import tokens_of
+from reports.shown import Saved
 
 
 @dataclass(frozen=True)
-class EditReport:
+class EditReport(Saved):
     """A record of an edit with its page: shows itself in Jupyter, saves itself as one file."""
 
     record: EditRecord
@@ -48,21 +46,9 @@ class EditReport:
     def html(self) -> str:
         return environment().get_template("edit.html").render(**context(self.record))
 
-    def save(self, path: str | Path) -> Path:
-        """Write the page, whole or not at all.
-
-        Raises:
-            InputError: the place cannot be written.
-        """
-        with write_whole(path) as temporary:
-            temporary.write_text(self.html, encoding="utf-8")
-        return Path(path)
-
-    def _repr_html_(self) -> str:
-        return (
-            f'<iframe srcdoc="{escape(self.html)}" title="{escape(self.headline)}" sandbox="" '
-            f'style="width:100%;height:{HEIGHT}px;border:1px solid #8884"></iframe>'
-        )
+    @property
+    def title(self) -> str:
+        return self.headline
 
     def __repr__(self) -> str:
         return self.headline

@@ -3,20 +3,17 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-from markupsafe import escape
-
-from circuits.files import write_whole
 from reports import head_words
 from reports.head_records import HeadRecord
 from reports.head_view import HeadView
 from reports.headline import Headline
-from reports.neuron import HEIGHT, environment
+from reports.neuron import environment
+from reports.shown import Saved
 
 
 @dataclass(frozen=True)
-class HeadReport:
+class HeadReport(Saved):
     """A head's record with its page: shows itself in Jupyter, saves itself as one file."""
 
     record: HeadRecord
@@ -29,21 +26,9 @@ class HeadReport:
     def html(self) -> str:
         return head_page(self.record)
 
-    def save(self, path: str | Path) -> Path:
-        """Write the page, whole or not at all.
-
-        Raises:
-            InputError: the place cannot be written.
-        """
-        with write_whole(path) as temporary:
-            temporary.write_text(self.html, encoding="utf-8")
-        return Path(path)
-
-    def _repr_html_(self) -> str:
-        return (
-            f'<iframe srcdoc="{escape(self.html)}" title="{escape(self.record.unit)}" sandbox="" '
-            f'style="width:100%;height:{HEIGHT}px;border:1px solid #8884"></iframe>'
-        )
+    @property
+    def title(self) -> str:
+        return self.record.unit
 
     def __repr__(self) -> str:
         return f"{self.record.unit}: {self.headline.sentence} [{self.headline.grade}]"

@@ -7,24 +7,21 @@ fires, what it writes, causes, its neighbours, provenance. No script, no request
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cache, cached_property
-from pathlib import Path
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
-from circuits.files import write_whole
 from reports import boards
 from reports.captions import sample_words, sentence_case
 from reports.headline import Headline, headline
 from reports.records import NeuronRecord
+from reports.shown import Saved
 from reports.text import count, fixed, number, percent, unbroken
 from reports.view import View
 
-HEIGHT = 900  # of the frame in a notebook
-
 
 @dataclass(frozen=True)
-class NeuronReport:
+class NeuronReport(Saved):
     """A neuron's record with its page: shows itself in Jupyter, saves itself as one file."""
 
     record: NeuronRecord
@@ -37,21 +34,9 @@ class NeuronReport:
     def html(self) -> str:
         return neuron_page(self.record)
 
-    def save(self, path: str | Path) -> Path:
-        """Write the page, whole or not at all.
-
-        Raises:
-            InputError: the place cannot be written.
-        """
-        with write_whole(path) as temporary:
-            temporary.write_text(self.html, encoding="utf-8")
-        return Path(path)
-
-    def _repr_html_(self) -> str:
-        return (
-            f'<iframe srcdoc="{escape(self.html)}" title="{escape(self.record.unit)}" sandbox="" '
-            f'style="width:100%;height:{HEIGHT}px;border:1px solid #8884"></iframe>'
-        )
+    @property
+    def title(self) -> str:
+        return self.record.unit
 
     def __repr__(self) -> str:
         return f"{self.record.unit}: {self.headline.sentence} [{self.headline.grade}]"

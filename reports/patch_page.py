@@ -8,16 +8,17 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from markupsafe import Markup, escape
+from markupsafe import Markup
 
 from circuits.errors import InputError
 from circuits.files import write_whole
 from reports import patch_words as w
 from reports.charts import bullet
 from reports.heatmaps import Dot, dots, heatmap
-from reports.neuron import HEIGHT, environment
+from reports.neuron import environment
 from reports.pair_view import pairs_view
 from reports.patch_records import EffectRow, Estimate, PatchRecord, differs, is_stream
+from reports.shown import Shown
 from reports.text import count, exact, fixed, number, percent
 
 #: rows of a heatmap, of a chart of intervals, of a table
@@ -35,7 +36,7 @@ X_LABELS = {"ply": "ply", "end": "plies before the last", "first difference": "p
 
 
 @dataclass(frozen=True)
-class PatchReport:
+class PatchReport(Shown):
     """A record of patching with its page: shows itself in Jupyter, writes itself into a folder."""
 
     record: PatchRecord
@@ -52,11 +53,9 @@ class PatchReport:
         """
         return write_pages(folder, {"patch.json": self.record.to_json(indent=1), "patch.html": self.html})
 
-    def _repr_html_(self) -> str:
-        return (
-            f'<iframe srcdoc="{escape(self.html)}" title="{escape(w.headline(self.record))}" sandbox="" '
-            f'style="width:100%;height:{HEIGHT}px;border:1px solid #8884"></iframe>'
-        )
+    @property
+    def title(self) -> str:
+        return w.headline(self.record)
 
     def __repr__(self) -> str:
         return w.headline(self.record)

@@ -10,15 +10,12 @@ import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from pathlib import Path
 from typing import Any
 
-from markupsafe import escape
-
 from circuits.errors import InputError
-from circuits.files import write_whole
 from reports import charts, training_curves
-from reports.neuron import HEIGHT, environment
+from reports.neuron import environment
+from reports.shown import Saved
 from reports.text import count, exact, number
 from reports.training_curves import FIGURES, MOST_RUNS, PUBLISHED_ILLEGAL, figure
 from reports.training_inside import inside
@@ -41,7 +38,7 @@ from reports.training_words import (
 
 
 @dataclass(frozen=True, eq=False)
-class TrainingReport:
+class TrainingReport(Saved):
     """Runs with their page: shows itself in Jupyter, saves itself as one file."""
 
     runs: tuple[Run, ...]
@@ -57,22 +54,6 @@ class TrainingReport:
     @cached_property
     def html(self) -> str:
         return environment().get_template("training.html").render(**context(self))
-
-    def save(self, path: str | Path) -> Path:
-        """Write the page, whole or not at all.
-
-        Raises:
-            InputError: the place cannot be written.
-        """
-        with write_whole(path) as temporary:
-            temporary.write_text(self.html, encoding="utf-8")
-        return Path(path)
-
-    def _repr_html_(self) -> str:
-        return (
-            f'<iframe srcdoc="{escape(self.html)}" title="{escape(self.title)}" sandbox="" '
-            f'style="width:100%;height:{HEIGHT}px;border:1px solid #8884"></iframe>'
-        )
 
     def __repr__(self) -> str:
         return f"{self.title}: {self.headline}"

@@ -10,19 +10,16 @@ examples from their transcripts.
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import cached_property
-from pathlib import Path
 
-from markupsafe import escape
-
-from circuits.files import write_whole
 from circuits.verdict_records import Verdict
 from reports import verdict_view
 from reports import verdict_words as w
-from reports.neuron import HEIGHT, environment
+from reports.neuron import environment
+from reports.shown import Saved
 
 
 @dataclass(frozen=True)
-class VerdictReport:
+class VerdictReport(Saved):
     """A verdict with its page: shows itself in Jupyter, saves itself as one file."""
 
     verdict: Verdict
@@ -64,21 +61,9 @@ class VerdictReport:
             lines += ["", w.missing_title(v), *(f"  {w.tidy(missing)}" for missing in v.missing)]
         return "\n".join(lines)
 
-    def save(self, path: str | Path) -> Path:
-        """Write the page, whole or not at all.
-
-        Raises:
-            InputError: the place cannot be written.
-        """
-        with write_whole(path) as temporary:
-            temporary.write_text(self.html, encoding="utf-8")
-        return Path(path)
-
-    def _repr_html_(self) -> str:
-        return (
-            f'<iframe srcdoc="{escape(self.html)}" title="{escape(self.verdict.unit)}: {escape(self.verdict.rule)}" '
-            f'sandbox="" style="width:100%;height:{HEIGHT}px;border:1px solid #8884"></iframe>'
-        )
+    @property
+    def title(self) -> str:
+        return f"{self.verdict.unit}: {self.verdict.rule}"
 
     def __repr__(self) -> str:
         return f"{self.verdict.unit}: {self.verdict.claim} [{self.verdict.grade}]"

@@ -70,7 +70,7 @@ def test_what_cannot_be_asked_is_no_cause():
     grade, missing = g.grade([*ALL, passed("causes", None, "ply >= 20 moves it")])
     assert grade == g.INCOMPLETE and "ply >= 20" in missing[0]
     # Games in which nothing of the rule changes must not move the unit; that alone is no cause either.
-    assert g.grade([*without, passed("causes", True, g.CONTROL)])[0] == g.CORRELATES
+    assert g.grade([*without, passed("causes", True, verdict_checks.CONTROL)])[0] == g.CORRELATES
 
 
 def test_without_a_claim_nothing_is_said_of_what_is_written():
