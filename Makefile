@@ -20,7 +20,7 @@ report: .venv/.installed
 	@$(BIN)/othello-circuits report --out $(OUT) --cache out/cache --games $(GAMES) $(UNITS)
 
 test: .venv/.installed
-	@$(BIN)/python -m pytest
+	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 lint: .venv/.installed
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

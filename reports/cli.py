@@ -1,4 +1,4 @@
-"""The command line: ``othello-circuits info | games | probe | compare | export | neuron | head | test | report | …``.
+"""The command line: ``othello-circuits info | games | probe | compare | neuron | head | test | rules | report | …``.
 
 Everything here is one documented Python call away; each command's help names it. Nothing heavy is imported
 before a command runs, so that ``--help`` answers at once. Bad input ends in one line on stderr and exit
@@ -25,6 +25,7 @@ from reports import (
     cli_head,
     cli_patch,
     cli_probe,
+    cli_rules,
     cli_test,
     cli_train,
 )
@@ -62,6 +63,7 @@ app.command()(cli_compare.compare)
 app.command()(cli_export.export)
 app.command()(cli_head.head)
 app.command()(cli_test.test)
+app.command()(cli_rules.rules)
 app.command()(cli_patch.patch)
 app.command()(cli_circuit.circuit)
 app.command()(cli_edit.edit)

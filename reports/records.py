@@ -16,6 +16,7 @@ from circuits.serial import Record
 from circuits.verdict_records import Verdict
 from reports.cause_records import Causes
 from reports.fit_records import Patterns, Sample
+from reports.found_records import FoundRule
 
 Board = Annotated[tuple[float | None, ...], 64]
 CountBoard = Annotated[tuple[int, ...], 64]
@@ -251,7 +252,7 @@ class CheckedCell(Record):
 class NeuronRecord(Record):
     """Everything on one neuron's page."""
 
-    VERSION: ClassVar[int] = 3
+    VERSION: ClassVar[int] = 4
 
     unit: str
     layer: int
@@ -270,8 +271,9 @@ class NeuronRecord(Record):
     neighbours: Neighbours
     causes: Causes | None = None  # None: not measured
     verdict: Verdict | None = None  # on a rule that was tested on it
+    found: FoundRule | None = None  # its row in the model's table of rules
     checks: tuple[CheckedCell, ...] = ()
-    version: int = 3
+    version: int = 4
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -8,12 +8,14 @@ from typing import TYPE_CHECKING
 import torch
 
 from circuits.errors import InputError
+from circuits.induction.kept import shares_games
 from circuits.nodes import parse_node
 from circuits.notation import Unit
 from circuits.rule_neighbours import spelled_out
 from circuits.rule_readings import Ground, read
 from circuits.rule_search import best_rule
 from circuits.rule_subjects import Subject, subject
+from circuits.rule_text import parse_rule
 from circuits.rules import Atom, Claim, Line, Rule, conjunction
 from circuits.verdict import test
 from circuits.verdict_records import Verdict
@@ -65,23 +67,29 @@ def verdict(
     )
 
 
-def rule_of_neuron(bench: "Workbench", unit: Unit) -> Rule | None:
-    """The best conjunction found on the training games (`circuits.rule_search`); None where there is none to find.
+def rule_of_neuron(bench: "Workbench", unit: Unit) -> tuple[Rule | None, str]:
+    """The best rule known of a neuron, and where it comes from; None where there is none.
 
-    A pattern is spelled out in facts on squares, each of which can then be tested by itself.
+    That of the model's table of rules, if there is one; else, or if the table was made on games that the verdict is to
+    be measured on, the best conjunction found on the training games (`circuits.rule_search`). A pattern is spelled out
+    in facts on squares, each of which can then be tested by itself.
     """
+    table = bench.rules
+    if table is not None and unit in table and not shares_games(table, bench.games):
+        row, p = table[unit], table.provenance
+        source = f"from the table of rules, found on {p.train_games:,} other games"
+        return (parse_rule(row.rule.rule).replace(_spelled) if row.rule else None), source
     own = bench.ground
     tested = subject(own.model, str(unit))
     train = read(own.model, tested, own.train, own.band, sample=own.sample)
     found = best_rule(tested, train)
-    if found is None:
-        return None
+    return None if found is None else found.replace(_spelled), "found on the training games"
 
-    def spelled(atom: Atom) -> Rule:
-        known = isinstance(atom, Line) and not atom.back
-        return conjunction(spelled_out(atom.pattern)) if known else atom
 
-    return found.replace(spelled)
+def _spelled(atom: Atom) -> Rule:
+    """A pattern of now in facts on squares; any other atom as it is."""
+    known = isinstance(atom, Line) and not atom.back
+    return conjunction(spelled_out(atom.pattern)) if known else atom
 
 
 def _with_facts(bench: "Workbench", found: Verdict) -> Verdict:

@@ -5,7 +5,7 @@ from typing import Any
 
 from circuits.notation import parse_unit
 from circuits.serial import at
-from reports import boards, cause_view, charts, tables, verdict_view, words
+from reports import boards, cause_view, charts, found_rule, tables, verdict_view, words
 from reports.captions import captions, sentence_case
 from reports.headline import (
     GRADES,
@@ -55,6 +55,7 @@ class View:
             "logits": self.logits(),
             "writes": self.writes(),
             "causes": cause_view.causes(r.causes, self.links) if r.causes else None,
+            "found": found_rule.context(r.found, self.python, self.links) if r.found else None,
             "verdict": self.verdict(),
             "neighbours": self.neighbours(),
             "checks": tables.checks(r.checks),

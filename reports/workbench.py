@@ -13,7 +13,7 @@ import os
 import shlex
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -26,6 +26,8 @@ from circuits.checkpoints import Checkpoint
 from circuits.errors import InputError
 from circuits.files import cache_folder
 from circuits.games import MIDDLE_BAND, Games, generate
+from circuits.induction.kept import table_of
+from circuits.induction.table import RuleTable
 from circuits.interventions import Editor, Method
 from circuits.mining import FORMAT, SAMPLE_GAMES, Mining, mine, sample_of
 from circuits.models import OthelloModel
@@ -148,6 +150,15 @@ class Workbench:
         """The same for the method "contrast": pairs of games are searched, which takes a minute."""
         return open_editor(self.model, self.probes, contrast=True, cache=self.cache, progress=True)
 
+    @cached_property
+    def rules(self) -> RuleTable | None:
+        """This very model's table of rules: what ``othello-circuits rules`` left in the cache, or the bundled one."""
+        try:
+            return table_of(self.model.hash, self.cache)
+        except InputError as error:
+            _warn(f"{error} (it is left out)")
+            return None
+
     def move_probabilities(self, rows: list[int]) -> torch.Tensor:
         """The model's probabilities [row, ply, token] on some games, by row; pages often draw the same ones."""
         new = [row for row in rows if row not in self._moves]
@@ -166,8 +177,8 @@ class Workbench:
         """The report on one neuron: shows itself in Jupyter, saves itself as a page.
 
         Args:
-            rule: tested on it, with the verdict on the page; True: the best that is found on the training games; False:
-                none.
+            rule: tested on it, with the verdict on the page; True: that of the model's table of rules (`rules`), or,
+                without one made on other games, the best that is found on the training games; False: none.
 
         Raises:
             InputError: no such neuron, or a rule that cannot be read.
@@ -175,6 +186,7 @@ class Workbench:
                 pass give.
         """
         from reports.build import neuron_record
+        from reports.found_rule import found_rule
         from reports.verdict_build import rule_of_neuron, verdict
 
         unit = self.unit(name)
@@ -182,9 +194,10 @@ class Workbench:
             raise InputError(
                 f"{unit} is a head: bench.head({str(unit)!r}), or othello-circuits head {unit}, reports on it"
             )
-        tried, source = (rule_of_neuron(self, unit), "found on the training games") if rule is True else (rule, "given")
+        tried, source = rule_of_neuron(self, unit) if rule is True else (rule, "given")
         found = None if tried is None or tried is False else verdict(self, unit, tried, source)
-        return NeuronReport(neuron_record(self, unit, chosen, found))
+        record = neuron_record(self, unit, chosen, found)
+        return NeuronReport(replace(record, found=found_rule(self.rules, unit)))
 
     def head(
         self, name: str | Unit, chosen: str = "asked for by name", rule: str | Rule | Claim | None = None

@@ -3,12 +3,16 @@
 import dataclasses
 import shutil
 
+import numpy as np
 import pytest
+import synthetic_rules
 from synthetic_head import head_of
 from synthetic_record import record_of, synthetic_index
 from synthetic_verdict import verdict_of
 
 from circuits.verdict_grades import PARTLY
+from reports.found_records import FoundRule
+from reports.model_page import model_page
 from reports.neuron import neuron_page
 from reports.site import head_entry, write_site
 from reports.verdict_page import VerdictReport
@@ -27,7 +31,11 @@ def site(tmp_path_factory):
     folder = write_site(tmp_path_factory.mktemp("site"), records + heads, index).parent
     found = verdict_of(PARTLY)
     VerdictReport(found).save(folder / "verdict.html")
-    (folder / "tested.html").write_text(neuron_page(dataclasses.replace(records[0], verdict=found)), encoding="utf-8")
+    row = synthetic_rules.table(6, 14, census=True)["L5N12"]
+    rule = FoundRule(row, synthetic_rules.neuron_census(row, np.random.default_rng(0)), synthetic_rules.PROVENANCE)
+    tested = dataclasses.replace(records[0], verdict=found, found=rule)
+    (folder / "tested.html").write_text(neuron_page(tested), encoding="utf-8")
+    (folder / "model.html").write_text(model_page(synthetic_rules.model_record()), encoding="utf-8")
     return folder
 
 
@@ -67,7 +75,7 @@ def opened(browser, site):
 
 
 @pytest.mark.parametrize("name", ["L5N12.html", "L6N88.html", "L5H2.html", "L6H0.html", "index.html", "verdict.html",
-                                  "tested.html"])  # fmt: skip
+                                  "tested.html", "model.html"])  # fmt: skip
 @pytest.mark.parametrize("width", [1280, 390])
 def test_no_sideways_scrolling_and_nothing_asked_for(opened, name, width):
     page = opened(name, width)

@@ -20,7 +20,7 @@ ROOT = Path(__file__).parents[1]
     "arguments",
     [
         (), ("info",), ("games",), ("games", "convert"), ("probe",), ("neuron",), ("report",), ("train",), ("compare",),
-        ("export",), ("head",), ("patch",), ("circuit",),
+        ("export",), ("head",), ("patch",), ("circuit",), ("rules",),
     ],
 )  # fmt: skip
 def test_help_shows_an_example_and_loads_nothing_heavy(run, arguments):

@@ -61,6 +61,8 @@ class NeuronRule(Record):
         shuffled: of the rule on activations dealt to other games at the same ply.
         agreement, same: over re-discoveries on random halves of the training games, the mean F1 between the held-out
             positions of the two rules, and the share of equivalent rules; None where not asked for.
+        refined: rules of more literals which the games prefer, left out because each adds less than a literal's price.
+        unseen: at how many training and tuning positions one more literal could matter and would not have shown.
     """
 
     unit: str
@@ -78,6 +80,8 @@ class NeuronRule(Record):
     same: float | None = None
     mean: float = 0.0
     sd: float = 0.0
+    refined: tuple[str, ...] = ()
+    unseen: int | None = None
 
     @property
     def told_apart(self) -> bool:

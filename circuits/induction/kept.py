@@ -1,0 +1,67 @@
+"""Where a model's table of rules is kept: the user's cache folder, and for the bundled model the package.
+
+A command that finds the rules of all layers leaves its table in the cache folder under the model's hash, unless one of
+more games is there. `table_of` gives the table of most games. The package may hold a trial on planted truth too.
+"""
+
+from importlib.resources import as_file, files
+from pathlib import Path
+
+from circuits.errors import InputError
+from circuits.games import Games
+from circuits.induction.table import RuleTable
+from circuits.induction.trial_records import Trial
+
+BUNDLED = files("circuits") / "assets" / "rules.parquet"
+BUNDLED_TRIAL = files("circuits") / "assets" / "trial.json"
+
+
+def path_in(cache: Path, model_hash: str) -> Path:
+    return cache / f"rules-{model_hash}.parquet"
+
+
+def table_of(model_hash: str, cache: Path | None) -> RuleTable | None:
+    """The table of this very model that was made on most games; None where there is none.
+
+    Raises:
+        InputError: a table in the cache folder that cannot be read.
+    """
+    found = []
+    if BUNDLED.is_file():
+        with as_file(BUNDLED) as path:
+            found.append(RuleTable.load(path))
+    if cache is not None and path_in(cache, model_hash).is_file():
+        found.append(RuleTable.load(path_in(cache, model_hash)))
+    own = [table for table in found if table.provenance.model == model_hash]
+    return max(own, key=lambda table: table.provenance.games, default=None)
+
+
+def keep(table: RuleTable, cache: Path) -> bool:
+    """Leave a table in the cache folder; whether it was written: not in the place of one of more games.
+
+    Raises:
+        InputError: the folder cannot be written.
+    """
+    path = path_in(cache, table.provenance.model)
+    try:
+        if path.is_file() and RuleTable.load(path).provenance.games > table.provenance.games:
+            return False
+    except InputError:  # damaged: a new one takes its place
+        pass
+    table.save(path)
+    return True
+
+
+def shares_games(table: RuleTable, games: Games) -> bool:
+    """Whether the table may have been made on some of these games: the same set, or random ones of the same seed."""
+    source = table.provenance.games_source
+    alike = source.startswith("random, seed ") and source.split(",")[:2] == games.source.split(",")[:2]
+    return alike or table.provenance.fingerprint == games.fingerprint
+
+
+def trial_of(model_hash: str) -> Trial | None:
+    """The trial on planted truth that is bundled, if it was made on this very model."""
+    if not BUNDLED_TRIAL.is_file():
+        return None
+    found = Trial.from_json(BUNDLED_TRIAL.read_text(encoding="utf-8"))
+    return found if found.model_hash == model_hash else None
