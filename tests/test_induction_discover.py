@@ -143,10 +143,15 @@ def rows(few, own):
     return discover(own, acts, names(len(acts.train)))
 
 
-def test_planted_rules_are_found_and_nothing_else_is_said_to_be_as_good(rows):
+def test_planted_rules_are_found_and_what_is_as_good_is_nearly_the_same(few, rows):
     for row, rule in zip(rows, RULES, strict=False):
         assert equivalent(parse_rule(row.rule.rule), rule)
-        assert row.alternatives == () and row.told_apart
+        # What is listed beside it is as short, another rule, and nearly the same positions.
+        for other in map(parse_rule, row.alternatives):
+            assert not equivalent(other, rule)
+            differ = few.held_out.packed.holds(other) != few.held_out.packed.holds(rule)
+            assert float(differ.float().mean()) < 0.05
+        assert row.complete
         assert row.source == "conjunction" and row.rule.literals <= len(rule.atoms)  # a pattern is one fact
         assert abs(row.shuffled) < 0.05 and 0.9 < row.rule.mean_on < 1.1 and row.ply < 0.2
 

@@ -153,7 +153,7 @@ def test_what_the_beam_says_is_what_two_means_explain(found):
 
 def test_rules_where_the_activation_is_low_are_said_by_where_it_is_high(found):
     train, _, _ = planted(found, [~sq.D2.theirs], 0.3)
-    grown, _ = climb.grow(Search(found, train))
+    grown = climb.grow(Search(found, train)).rules
     assert equivalent(found.rule(grown[0].terms), ~sq.D2.theirs)
 
 
@@ -207,23 +207,23 @@ GROWN = [
 
 def test_planted_rules_come_back_and_are_complete(found):
     train, _, _ = planted(found, GROWN, 0.4)
-    grown, complete = climb.grow(Search(found, train))
-    assert [str(r) for n, r in enumerate(GROWN) if not equivalent(found.rule(grown[n].terms), r)] == []
-    assert complete == set(range(len(GROWN)))
+    grown = climb.grow(Search(found, train))
+    assert [str(r) for n, r in enumerate(GROWN) if not equivalent(found.rule(grown.rules[n].terms), r)] == []
+    assert grown.complete == set(range(len(GROWN))) and not grown.spare
 
 
 def test_of_noise_nothing_is_said(found):
     generator = torch.Generator().manual_seed(1)
     side = found.sample.train
     noise = torch.randn(12, side.n, generator=generator)
-    grown, _ = climb.grow(Search(found, noise))
-    assert grown == {}
+    grown = climb.grow(Search(found, noise))
+    assert grown.rules == {} and not grown.complete
 
 
 def test_a_fact_that_only_goes_along_is_not_taken(found):
     """C0 legal holds wherever the planted rule does, and often where it does not."""
     train, _, _ = planted(found, [sq.C0.empty & sq.D1.theirs & sq.E2.mine], 0.3)
-    grown, _ = climb.grow(Search(found, train))
+    grown = climb.grow(Search(found, train)).rules
     assert equivalent(found.rule(grown[0].terms), sq.C0.empty & sq.D1.theirs & sq.E2.mine)
 
 

@@ -26,7 +26,7 @@ from circuits.induction.bytes import LARGEST, digits, everywhere
 from circuits.induction.facts import Facts, Term
 
 #: rules carried from one number of literals to the next
-BEAM = 8
+BEAM = 6
 MOST_LITERALS = 4
 #: positions where a rule must hold, and where it must fail
 LEAST = 20

@@ -15,10 +15,10 @@ few games are concerned makes a difference uncertain, not small.
                   (literals), with the training games' levels; on training and tuning games together, for the latter
                   alone say too little of rules that hold at few positions. A complete rule (`climb`) gives way only
                   to one that is better by t = `KEEP` as well
-    alternatives  rules near it, and the one not chosen, that the games do not tell from it: of as many literals or
-                  fewer, not worse by t = `APART` (they may hold at the very same positions); of more, better by
-                  t = `BETTER` or more, for without that a literal that hardly ever matters could always be added
-    refined       longer ones better by t = `SURELY` or more, left out for what a literal costs
+    alternatives  rules near it, and the one not chosen, of as many literals or fewer, that the games do not tell from
+                  it: not worse by t = `APART`; they may hold at the very same positions
+    refined       longer ones that seem better, by t = `BETTER` or more: left out because each literal adds too little
+                  for its price, or because that is the chance of the best of thousands
     unseen        positions at which one more literal may matter and not show: where it takes the rule away from m
                   positions at which the activation is low, t is about  sqrt(m) (on - off) / (2 sd),  with sd that of
                   the activation where the rule holds; the m of t = `SURELY`
@@ -41,7 +41,7 @@ from circuits.induction.single_changes import Around, Terms, size
 from circuits.rule_logic import equivalent
 
 KEEP, APART, BETTER, SURELY = 3.0, 2.0, 3.0, 5.0
-#: alternatives, and candidates that are looked at
+#: alternatives, and candidates that are looked at, as short ones and longer ones each
 MOST, LOOKED_AT = 5, 24
 
 
@@ -96,8 +96,10 @@ class Judge:
         sums = np.bincount(game, y, minlength=self._games.games)
         n, first, second = self._sums
         errors = second - 2 * off * first + off**2 * n - (on - off) * (2 * sums - (on + off) * held)
-        unseen = (2 * SURELY / max(abs(on - off), 1e-300)) ** 2 * float(y.var()) if len(y) else 0.0
-        return Judged(terms, where, np.maximum(errors, 0.0), math.ceil(min(unseen, len(self.y))))
+        # Of a rule with one level, such as one that always holds, no literal would show.
+        gap, sd = abs(on - off), float(y.std()) if len(y) else 0.0
+        enough = 2 * SURELY * sd / gap if gap > 2 * SURELY * sd / math.sqrt(len(self.y)) else math.sqrt(len(self.y))
+        return Judged(terms, where, np.maximum(errors, 0.0), math.ceil(min(enough**2, len(self.y))))
 
     def worth(self, terms: Terms) -> float:
         """The logarithm of the variance that a rule explains, less the price of its literals."""
@@ -124,15 +126,21 @@ class Judge:
         return self.worse(self(()), self(terms), self._n_train) >= KEEP
 
     def alternatives(self, at: Around, others: Iterable[Terms] = ()) -> tuple[tuple[Terms, ...], tuple[Terms, ...]]:
-        """Rules that the games do not tell from it, and refined ones; see the module. Best first."""
+        """Rules that the games do not tell from one, and refined ones; see the module. Best first."""
         own, rule = self(at.terms), self.facts.rule(at.terms)
-        judged = map(self, dict.fromkeys([*(c.terms for c in at.changes[:LOOKED_AT]), *others]))
+        # Additions almost always explain more: exchanges and drops have places of their own, or none would be seen.
+        near = [[], []]
+        for change in at.changes:
+            longer = size(change.terms) > size(at.terms)
+            if len(near[longer]) < LOOKED_AT:
+                near[longer].append(change.terms)
+        judged = map(self, dict.fromkeys([*near[False], *near[True], *others]))
         found: tuple[list[Terms], list[Terms]] = ([], [])
         for other in sorted(judged, key=lambda j: j.errors.sum()):
             longer, t = size(other.terms) > size(at.terms), self.worse(other, own)
+            into = found[longer]
             if t > (-BETTER if longer else APART):
                 continue
-            into = found[longer and t <= -SURELY]
             if len(into) < MOST and not equivalent(self.facts.rule(other.terms), rule):
                 into.append(other.terms)
         return tuple(map(tuple, found))

@@ -15,6 +15,7 @@ position in a hundred is part of it. Neurons of which ever more can be said get 
 
 import math
 from collections.abc import Iterable
+from dataclasses import dataclass
 
 import torch
 
@@ -26,22 +27,36 @@ PRICE = 0.05
 #: how far beyond the chance of the best of all choices what is added must be, in standard errors
 SURE = 3.0
 MOST_TERMS = 3
-LATER = 4
 #: different literals of a rule, and literals of one term
 MOST_IN_ALL, MOST_IN_TERM = 12, 8
 #: changes made to one rule; and those that may complete it
-ROUNDS, TO_COMPLETE = 8, 4
+ROUNDS, TO_COMPLETE = 8, 3
 #: of the log of the variance explained: less is rounding
 _ENOUGH = 1e-4
 
 
-def grow(search: Search) -> tuple[dict[int, Around], frozenset[int]]:
-    """The rule found for each neuron of a search, with what is around it (neurons without a rule are left out), and
-    which of these rules are complete."""
+@dataclass(frozen=True, eq=False)
+class Grown:
+    """What is found for the neurons of a search; by neuron.
+
+    Attributes:
+        rules: with what is around them; neurons without one are left out.
+        complete: whose rules leave nothing to say.
+        spare: the rule with a further term that is beyond chance but not worth its price, where there is one.
+    """
+
+    rules: dict[int, Around]
+    complete: frozenset[int]
+    spare: dict[int, Terms]
+
+
+def grow(search: Search) -> Grown:
+    """The rule found for each neuron of a search."""
     found: dict[int, Around] = {}
+    spare: dict[int, Terms] = {}
     growing = dict.fromkeys(range(search.neurons), ())
     for _ in range(MOST_TERMS):
-        longer = _with_term(search, growing, dict.fromkeys(growing, 0.0) | _explained(found), PRICE)
+        longer, left = _with_term(search, growing, dict.fromkeys(growing, 0.0) | _explained(found), PRICE)
         climbed = climb(search, longer)
         growing = {
             n: climbed[n].terms
@@ -50,10 +65,12 @@ def grow(search: Search) -> tuple[dict[int, Around], frozenset[int]]:
             or (_worth(climbed[n]) > _worth(found[n]) + _ENOUGH and climbed[n].terms != found[n].terms)
         }
         found |= {n: climbed[n] for n in growing}
+        spare = {n: terms for n, terms in (spare | left).items() if n not in growing}
         if not growing:
             break
     complete = _completed(search, found)
-    return found | complete, frozenset(complete)
+    spare = {n: terms for n, terms in spare.items() if n in found and n not in complete}
+    return Grown(found | complete, frozenset(complete), spare)
 
 
 def climb(search: Search, rules: dict[int, Terms]) -> dict[int, Around]:
@@ -71,29 +88,30 @@ def climb(search: Search, rules: dict[int, Terms]) -> dict[int, Around]:
     return done
 
 
-def _with_term(search: Search, rules: dict[int, Terms], explained: dict[int, float], price: float) -> dict[int, Terms]:
-    """The rules that another term makes worth more, with that term; of rules without one, their first."""
+def _with_term(
+    search: Search, rules: dict[int, Terms], explained: dict[int, float], price: float
+) -> tuple[dict[int, Terms], dict[int, Terms]]:
+    """The rules that another term makes worth more, with that term (of rules without one, their first); and of the
+    others those that are beyond chance with another term, with that."""
     if not rules:
-        return {}
+        return {}, {}
     neurons = list(rules)
-    some = search.of(neurons)
     first = not any(rules.values())
     base = None if first else torch.stack([search.where(rules[n]) for n in neurons])
-    beam = some.beam(MOST_LITERALS if first else LATER, base)
-    longer = {}
+    beam = search.of(neurons).beam(MOST_LITERALS, base)
+    longer, spare = {}, {}
     for i, n in enumerate(neurons):
-        own = rules[n]
-        before = _log(explained[n]) - price * size(own) if own else -math.inf
-        best = None
-        for value, codes in zip(beam.explained, beam.codes, strict=True):
-            terms = canonical((*own, tuple(codes[i, 0].tolist())))
-            value = float(value[i, 0])
-            worth = _log(value) - price * size(terms)
-            if worth > before + _ENOUGH and _sure(search, explained[n], value, size(terms) - size(own)):
-                best, before, explained = terms, worth, explained | {n: value}
-        if best:
-            longer[n] = best
-    return longer
+        for into, cost in ((longer, price), (spare, 0.0)):
+            best, known = rules[n], explained[n]
+            for values, codes in zip(beam.explained, beam.codes, strict=True):
+                value, terms = float(values[i, 0]), canonical((*rules[n], tuple(codes[i, 0].tolist())))
+                more = size(terms) - size(best)
+                if _log(value) - _log(known) > cost * more + _ENOUGH and _sure(search, known, value, more):
+                    best, known = terms, value
+            if best != rules[n]:
+                into[n] = best
+                break
+    return longer, spare
 
 
 def _completed(search: Search, found: dict[int, Around]) -> dict[int, Around]:
@@ -109,7 +127,7 @@ def _completed(search: Search, found: dict[int, Around]) -> dict[int, Around]:
                 more[n] = max(beyond, key=lambda c: c.explained).terms
             else:
                 closed[n] = at
-        longer = _with_term(search, {n: at.terms for n, at in closed.items()}, _explained(closed), 0.0)
+        longer, _ = _with_term(search, {n: at.terms for n, at in closed.items()}, _explained(closed), 0.0)
         complete |= {n: at for n, at in closed.items() if n not in longer}
         more = {n: terms for n, terms in (more | longer).items() if within(terms) and len(terms) <= MOST_TERMS}
         if not left or not more:

@@ -25,7 +25,7 @@ from circuits.rules import Claim, Effect, Literal, Rule, conjunction
 
 FAR = 3
 #: rules whose neuron would not follow them so well (F1 of the pre-activation) are not planted
-FITS = 0.8
+FITS = 0.9
 #: rules of a kind tried before giving up
 TRIES = 1000
 #: kinds of planted rules, in turn

@@ -58,6 +58,7 @@ def discover(
         InputError: an activation that is not finite; not as many as names, or not at these positions.
     """
     _check(facts, acts, names)
+    acts = Triple(acts.train.cpu(), acts.tune.cpu(), acts.held_out.cpu())
     sample = facts.sample
     measure, whole = Measure(sample), Finder(facts)
     facts.matrix(sample.held_out)
@@ -122,7 +123,7 @@ def _rows(
 def _found(facts: Facts, measure: Measure, found: Found, train: Tensor, held_out: Tensor) -> dict:
     """The fields of a row that a rule has."""
     rule = simplify(facts.rule(found.terms))
-    alternatives, refined = found.judge.alternatives(found.near, [found.other] if found.other else [])
+    alternatives, refined = found.judge.alternatives(found.near, filter(None, (found.other, found.spare)))
     return {
         "source": found.source,
         "rule": measure.score(rule, train, held_out),
@@ -131,6 +132,7 @@ def _found(facts: Facts, measure: Measure, found: Found, train: Tensor, held_out
         "alternatives": tuple(str(facts.rule(terms)) for terms in alternatives),
         "refined": tuple(str(facts.rule(terms)) for terms in refined),
         "unseen": found.judge(found.terms).unseen,
+        "complete": found.complete,
         "shuffled": measure.shuffled(rule, train, held_out),
     }
 

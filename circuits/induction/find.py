@@ -32,12 +32,16 @@ class Found:
 
     Attributes:
         source: "conjunction" (searched) or "tree"; other: the rule of the other source, or None.
+        spare: of a searched rule, that with a further term which its price kept out, or None.
+        complete: whether it is searched and complete (`climb`).
         near: what is around it; judge: the neuron's.
     """
 
     terms: Terms
     source: str
     other: Terms | None
+    spare: Terms | None
+    complete: bool
     near: Around
     judge: Judge
 
@@ -72,8 +76,8 @@ class Finder:
         if self.among is not None:
             train = train[:, self.among]
         search = Search(self.facts, train)
-        searched, complete = grow(search)
-        searched = _kept(search, searched, judges)
+        grown = grow(search)
+        searched = _kept(search, grown.rules, judges)
         of_trees = self._of_trees(trees, train, tune)
         climbed = _climbed(search, searched, of_trees, judges)
         chosen: dict[int, tuple[Terms, str, Terms | None]] = {}
@@ -83,13 +87,16 @@ class Finder:
             if not known:
                 continue
             best = max(known, key=lambda rule: judge.worth(rule[0]))  # of equals the searched one
-            if n in complete and n in searched and not judge.clearly_better(best[0], searched[n].terms):
+            if n in grown.complete and n in searched and not judge.clearly_better(best[0], searched[n].terms):
                 best = known[0]
-            other = next((terms for terms, source in known if source != best[1]), None)
-            chosen[n] = (*best, other)
+            chosen[n] = (*best, next((terms for terms, source in known if source != best[1]), None))
         near = {n: at for n, at in searched.items() if n in chosen and at.terms == chosen[n][0]}
         near |= around(search, {n: terms for n, (terms, _, _) in chosen.items() if n not in near})
-        return [Found(*chosen[n], near[n], judge) if n in chosen else None for n, judge in enumerate(judges)]
+        found: list[Found | None] = [None] * len(judges)
+        for n, (terms, source, other) in chosen.items():
+            complete = n in grown.complete and source == "conjunction"
+            found[n] = Found(terms, source, other, grown.spare.get(n), complete, near[n], judges[n])
+        return found
 
     def _of_trees(self, trees: Trees, train: Tensor, tune: Tensor) -> list[Terms]:
         """The rule of each tree."""

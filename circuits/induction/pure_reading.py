@@ -7,10 +7,11 @@ theirs, 0 empty; emptiness 0 or 1; of every square) and
 
     z = B f + c + e,   S = covariance of e          least squares on the probe's games
 
-the weights on z that respond by 1 to a change a of the facts and by 0 to every other fact, with the least noise, are
+the weights w on z that respond by 1 to a change a of the facts, by nothing to other facts, and little to noise, are
 
-    w = S^-1 B (B' S^-1 B)^-1 a                     (the best linear unbiased estimate; Gauss, Aitken 1935)
+    min_w  |B w - a|^2 + `NOISE` w' S w / s^2       s^2 the mean variance of e
 
+With `NOISE` -> 0 they respond to nothing else at all, as far as the stream is wide enough to tell all facts apart.
 "C0 mine" is half of C0's colour and half of its not being empty.
 """
 
@@ -25,8 +26,8 @@ from circuits.rule_bits import Packed
 from circuits.rules import Literal, Not, Rule
 
 STATES = ("empty", "occupied", "mine", "theirs")
-#: added to the noise's variances, as a share of their mean
-_RIDGE = 1e-3
+#: what the noise of a reading counts, beside how far it is off
+NOISE = 1e-3
 
 
 class PureReading:
@@ -46,8 +47,8 @@ class PureReading:
         solved = torch.linalg.lstsq(held, z).solution
         left, self._B = z - held @ solved, solved[:-1]
         noise = left.T @ left / len(left)
-        noise += _RIDGE * noise.diagonal().mean() * torch.eye(len(noise), dtype=torch.float64)
-        self._weighed = torch.linalg.solve(noise, self._B.T)  # S^-1 B
+        noise /= noise.diagonal().mean()
+        self._weights = torch.linalg.solve(self._B.T @ self._B + NOISE * noise, self._B.T)
 
     def direction(self, literal: Rule) -> Float[Tensor, "d_model"]:
         """Responds by 1 to the literal's becoming true, and to no other square.
@@ -70,7 +71,7 @@ class PureReading:
             raise InputError(f"{literal} cannot be planted: a centre square is never empty")
         else:
             wanted[self._number[empty]] = 1.0 if atom.name == "empty" else -1.0
-        on_z = self._weighed @ torch.linalg.solve(self._B @ self._weighed, wanted)
+        on_z = self._weights @ wanted
         return (-on_z if isinstance(literal, Not) else on_z).float() @ self._directions.float()
 
 

@@ -50,19 +50,22 @@ class NeuronRule(Record):
     Attributes:
         unit: ``L5N1393``.
         status: one of `STATUSES`, by the thresholds above: *explained* (by its rule; a tree is counted apart),
-            *partly* (the rule explains `PARTLY`), *clock* (the ply alone explains `CLOCK` and more than the rule),
-            *unexplained*; *dead* for an activation that never varies.
-        source: where the rule comes from, "tree" or "conjunction"; None without a rule.
+            *partly* (the rule explains `PARTLY`), *clock* (the ply alone explains `CLOCK`, and no less than the lower
+            end of what the rule explains), *unexplained*; *dead* for an activation that never varies.
+        source: where the rule comes from, "tree" or "conjunction" (searched: one, or an "or" of several); None without
+            a rule.
         rule: its scores; other: those of the best rule of the other source, if there is one.
-        alternatives: other rules, none equivalent to it, that training and tuning games do not tell apart from it.
+        alternatives: other rules as short, none equivalent to it, that training and tuning games do not tell from it.
         told_apart: False where there are such alternatives.
         tree, tree_4: held-out R^2 of the neuron's tree of full depth and of depth 4; ply: of the means of the plies.
         tree_published: of a tree grown as published (320 literals, depth 8, plies 5-30, 600 games).
         shuffled: of the rule on activations dealt to other games at the same ply.
         agreement, same: over re-discoveries on random halves of the training games, the mean F1 between the held-out
             positions of the two rules, and the share of equivalent rules; None where not asked for.
-        refined: rules of more literals which the games prefer, left out because each adds less than a literal's price.
+        refined: longer rules that seem better on these games, by 3 standard errors or more; left out because each
+            literal adds less than its price, or for the many that were tried.
         unseen: at how many training and tuning positions one more literal could matter and would not have shown.
+        complete: whether nothing that could be added to the rule is beyond chance on the training games.
     """
 
     unit: str
@@ -82,6 +85,7 @@ class NeuronRule(Record):
     sd: float = 0.0
     refined: tuple[str, ...] = ()
     unseen: int | None = None
+    complete: bool = False
 
     @property
     def told_apart(self) -> bool:

@@ -39,7 +39,7 @@ from circuits.othello_model import OthelloModel
 from circuits.pattern_neurons import pattern_neurons
 
 #: part of every key: another way of finding rules makes another number
-METHOD = 1
+METHOD = 2
 #: added to a seed: rules are found on games that nothing else looks at, so that they can be tested on the others
 RULE_SEEDS = 1 << 41
 GAMES, DEPTH, LEAF, SPLIT = 2000, 8, 50, 100

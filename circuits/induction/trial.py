@@ -23,7 +23,7 @@ from circuits.induction.planted_model import PlantedModel, positions
 from circuits.induction.planting import ALONE, FAMILIES
 from circuits.induction.records import NeuronRule
 from circuits.induction.sample import Triple, layers, sample
-from circuits.induction.trial_records import CALLED, Blank, Graded, Planted, ThroughWeights
+from circuits.induction.trial_records import BETTER, BY, CALLED, SEEN, Blank, Graded, Planted, ThroughWeights
 from circuits.rule_readings import Ground
 from circuits.rule_text import parse_rule
 from circuits.rules import Claim, Rule
@@ -163,13 +163,16 @@ def through_weights(planted: PlantedModel, games: Games, seed: int) -> list[Thro
     found = []
     for claim, row, y, fit in zip(planted.claims, rows, of.held_out, planted.f1, strict=True):
         what, _ = outcomes.outcome(claim.rule, row, s)
+        fits = _explained(y, s.held_out.packed.holds(claim.rule))
+        if what not in SEEN and row.rule and row.rule.variance_explained.value > fits + BY:
+            what = BETTER
         found.append(
             ThroughWeights(
                 unit=row.unit,
                 seed=seed,
                 claim=str(claim),
                 planting=fit,
-                fits=_explained(y, s.held_out.packed.holds(claim.rule)),
+                fits=fits,
                 status=row.status,
                 found=row.rule.rule if row.rule else None,
                 alternatives=row.alternatives,
