@@ -105,7 +105,7 @@ def test_what_is_finished_is_kept_when_a_run_is_interrupted(narrow, games, tmp_p
     assert [path.name.partition("-")[0] for path in tmp_path.iterdir()] == ["L0"]
 
 
-def test_only_work_done_for_the_very_same_is_taken(whole, narrow, games, folder, tmp_path):
+def test_only_work_done_for_the_very_same_is_taken(whole, narrow, games, folder, tmp_path, monkeypatch):
     def run(**changes):
         values = {"readers": {}, "band": slice(5, 54), "seed": 1, "depth": 8, "resamples": 0, "folder": tmp_path}
         return driver.Run(**({"model": narrow, "games": games, "progress": False} | values | changes))
@@ -119,6 +119,9 @@ def test_only_work_done_for_the_very_same_is_taken(whole, narrow, games, folder,
         run(seed=2), run(depth=4), run(resamples=2), run(readers={reader.hook: reader}),
     ]  # fmt: skip
     assert len({own, *(x.key for x in changed)}) == 9
+    monkeypatch.setattr(driver, "method", lambda: "of an older version")
+    assert run().key != own
+    monkeypatch.undo()
     (kept,) = folder.glob("L1-*.safetensors")
     kept = Path(shutil.copy(kept, tmp_path))
     assert run().files.layer(1).rows[0].unit == "L1N0" and run().files.layer(0) is None

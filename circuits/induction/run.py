@@ -5,19 +5,20 @@
 
 One forward pass over the games serves everything (`circuits.induction.sample.layers`). With a folder, every finished
 layer is kept there under a key of all that it depends on: the model's and the games' fingerprints, the split, the
-band, the settings and the probes. A second run with the same ones takes what is there.
+band, the settings, the probes and the code itself. A second run with the same ones takes what is there.
 """
 
 import sys
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from hashlib import sha256
 from pathlib import Path
 
 from tqdm.auto import tqdm
 
+from circuits import census
 from circuits.board_readers import BoardReader
 from circuits.census.counts import ModelCounts, counts
 from circuits.census.layer import Setting, census_of_layer
@@ -38,8 +39,6 @@ from circuits.induction.trees import MOST_DEPTH, grow
 from circuits.othello_model import OthelloModel
 from circuits.pattern_neurons import pattern_neurons
 
-#: part of every key: another way of finding rules makes another number
-METHOD = 2
 #: added to a seed: rules are found on games that nothing else looks at, so that they can be tested on the others
 RULE_SEEDS = 1 << 41
 GAMES, DEPTH, LEAF, SPLIT = 2000, 8, 50, 100
@@ -90,6 +89,14 @@ def find_rules(
     """
     run = Run(model, games, readers or {}, band, seed, depth, resamples, folder, progress)
     return run.find(run.check_layers(layers), replace_neurons)
+
+
+@cache
+def method() -> str:
+    """The code that finds and counts, as a hash: what an older version left in a folder is not taken for this one's."""
+    packages = Path(__file__).parent, Path(census.__file__).parent
+    sources = [path.read_bytes() for package in packages for path in sorted(package.glob("*.py"))]
+    return sha256(b"\0".join(sources)).hexdigest()
 
 
 @dataclass(frozen=True, eq=False)
@@ -222,7 +229,7 @@ class Run:
             for hook, reader in sorted(self.readers.items())
         }
         parts = (
-            METHOD, self.model.hash, self.games.fingerprint, self.games.ids.tolist(), self.band.start, self.band.stop,
+            method(), self.model.hash, self.games.fingerprint, self.games.ids.tolist(), self.band.start, self.band.stop,
             self.seed, self.depth, LEAF, SPLIT, self.resamples, probes,
         )  # fmt: skip
         return sha256(repr(parts).encode()).hexdigest()[:16]
