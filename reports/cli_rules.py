@@ -86,25 +86,40 @@ def rules(
     )  # fmt: skip
     tables = [str(found.table.save(out / f"rules.{ending}")) for ending in ("parquet", "json")]
     if found.table.layers == tuple(range(opened.shape.n_layers)):
-        kept.keep(found.table, cache or cache_folder())
+        own, said = keep(found.table, cache or cache_folder())
+    else:
+        own, said = None, "not kept for neuron pages: not all layers of the model"
     report = rules_report(
         opened, found, tried or kept.trial_of(opened.hash), command=cli_pairs.command(),
-        python=python(number, seed, chosen, depth, resamples, {"heads": heads, "act": act}, model, probe, all_plies)
+        python=python(number, seed, chosen, depth, resamples, {"heads": heads, "act": act}, model, probe, all_plies,
+                      replaced)
         if not random_weights else "",
     )  # fmt: skip
     record = report.record
     page = report.write(out)
     result = {
-        "page": str(page), "tables": tables, "resumed": list(found.resumed),
+        "page": str(page), "tables": tables, "kept": own, "resumed": list(found.resumed),
         "provenance": found.table.provenance.to_dict(), "layers": [x.to_dict() for x in record.layers],
         "replaced": record.replaced and record.replaced.to_dict(),
     }  # fmt: skip
-    emit(result, as_json, "\n".join([*text(report), *(f"table: {path}" for path in tables), f"page: {page}"]))
+    emit(result, as_json, "\n".join([*text(report), *(f"table: {path}" for path in tables), said, f"page: {page}"]))
+
+
+def keep(table, cache: Path) -> tuple[str | None, str]:
+    """Leave the table of a whole model where pages of neurons look for it; its path there, and what came of it."""
+    from circuits.induction import kept
+
+    path = kept.path_in(cache, table.provenance.model)
+    if not kept.keep(table, cache):
+        return None, f"not kept for neuron pages: a table of more games is there: {path}"
+    if kept.table_of(table.provenance.model, cache).provenance != table.provenance:
+        return str(path), f"kept: {path}; neuron pages go on using the table of as many games or more in the package"
+    return str(path), f"kept for neuron pages: {path}"
 
 
 def python(
     games: int | str, seed: int, layers: tuple[int, ...] | None, depth: int, resamples: int, stored: dict,
-    model: str | None, probe: str | None, all_plies: bool,
+    model: str | None, probe: str | None, all_plies: bool, replaced: bool,
 ) -> str:  # fmt: skip
     """The line that makes the report again."""
     given = ", ".join(
@@ -114,7 +129,7 @@ def python(
     drawn = f"games_for_rules({games}, {seed})" if isinstance(games, int) else f"load({games!r})"
     options = {"seed": seed, "layers": layers, "depth": depth, "resamples": resamples}
     some = "".join(f", {name}={value!r}" for name, value in options.items() if value not in (None, DEFAULTS.get(name)))
-    some += ", band=slice(0, 59)" * all_plies
+    some += ", band=slice(0, 59)" * all_plies + ", replace_neurons=False" * (not replaced)
     read = f"probes.load(model{', ' + repr(probe) if probe else ''}).board_readers()"
     return (
         "import probes; from circuits import plain; from circuits.games import load; "
@@ -160,11 +175,11 @@ def text(report) -> list[str]:
     from reports import model_words as w
 
     r = report.record
-    lines = [w.headline(r), w.how(r), "", "layer  neurons  explained  in part  by ply  nothing  dead  tree > 0.7"]
+    lines = [w.headline(r), w.how(r), "", "layer  neurons  explained  in part  by ply  no rule  dead  tree > 0.7"]
     for x in r.layers:
         lines.append(
             f"{'L' + str(x.layer):>5} {x.neurons:>8} {x.explained:>10} {x.partly:>8} {x.clock:>7} {x.unexplained:>8} "
             f"{x.dead:>5} {x.tree:>11}"
         )
     lines += ["", w.unexplained(r), w.shuffled(r)]
-    return [*lines, w.replaced(r.replaced)] if r.replaced else lines
+    return [*lines, w.replaced(r, r.replaced)] if r.replaced else lines

@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from circuits.census.records import NeuronCensus
+from circuits.induction.choose import APART
 from circuits.induction.records import Score
 from circuits.induction.table import RuleTable
 from circuits.notation import Unit
@@ -71,14 +72,22 @@ def again(f: FoundRule) -> str:
             f"Found again on {f.table.resamples} random halves of the training games: the rules agree with it at an "
             f"F1 of {fixed(row.agreement)}, {percent(row.same, 0)} of them are equivalent to it."
         )
+    if not row.alternatives:
+        said.append(
+            "On training and tuning games none of the drops and exchanges of one fact tried comes within "
+            f"{APART:g} standard errors of it."
+        )
+    if row.unseen is not None:
+        said.append(
+            f"A further fact that matters at fewer than {count(row.unseen)} training and tuning positions would not "
+            "have shown."
+        )
     if row.alternatives:
         n = len(row.alternatives)
         said.append(
             f"These games do not tell it from {'this rule' if n == 1 else f'these {n} rules'}, which may be the "
             "neuron’s as well:"
         )
-    else:
-        said.append("Of the rules tried near it, none does as well on training and tuning games.")
     return " ".join(said)
 
 

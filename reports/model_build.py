@@ -11,12 +11,10 @@ from circuits.induction.records import PARTLY, TREE_EXPLAINED, NeuronRule
 from circuits.induction.table import RuleTable
 from circuits.induction.trial_records import Trial
 from circuits.othello_model import OthelloModel
-from reports.model_records import EDGES, LayerTally, ModelRecord
+from reports.model_records import EDGES, LISTED, LayerTally, ModelRecord
 from reports.patch_records import origin
 from reports.trial_summary import summary
 
-#: neurons of each layer that the page lists
-LISTED = 50
 LAYER_NORM = "folded weights; recomputed wherever neurons are replaced"
 
 
@@ -45,8 +43,8 @@ def model_record(
 
 
 def best(rows: Sequence[NeuronRule], most: int = LISTED) -> list[NeuronRule]:
-    """The rows of highest variance explained by their rule; those without a rule are left out."""
-    return sorted((row for row in rows if row.rule), key=lambda row: -row.rule.variance_explained.value)[:most]
+    """The explained rows of highest variance explained; fewer where fewer are."""
+    return sorted((row for row in rows if row.explained), key=lambda row: -row.rule.variance_explained.value)[:most]
 
 
 def tally(layer: int, rows: Sequence[NeuronRule]) -> LayerTally:
@@ -70,7 +68,7 @@ def tally(layer: int, rows: Sequence[NeuronRule]) -> LayerTally:
         tree_4=sum(row.tree_4 > TREE_EXPLAINED for row in rows),
         tree_published=sum(v > TREE_EXPLAINED for v in published) if published else None,
         tree_only=sum(row.tree > TREE_EXPLAINED and not row.explained for row in rows),
-        nothing=sum(max(row.tree, row.ply, _worth(row)) < PARTLY for row in rows),
+        nothing=sum(row.status != "dead" and max(row.tree, row.ply, _worth(row)) < PARTLY for row in rows),
         from_trees=sum(row.source == "tree" for row in explained),
         several_terms=sum(row.rule.terms > 1 for row in explained),
         not_told_apart=sum(not row.told_apart for row in explained),

@@ -4,8 +4,12 @@ from typing import Any
 
 from circuits.census import published
 from circuits.census.count_table import rows
-from circuits.census.counts import ModelCounts, SharedRule
+from circuits.census.counts import FOLLOWS_MOVE, ModelCounts, SharedRule
+from circuits.census.families import CARRIES, FURTHER, RISE
+from circuits.census.partners import PARTNER
 from circuits.census.patterns_covered import PLAYABLE_PATTERNS, PUBLISHED_PATTERNS
+from circuits.census.roles import ROLE
+from circuits.census.writers import LEAST, TOP
 from reports.text import count, fixed, percent
 from reports.verdict_tables import NOTHING, Table
 
@@ -23,6 +27,7 @@ def context(c: ModelCounts) -> dict[str, Any]:
     return {
         "lead": lead(c),
         "table": table(c),
+        "caption": caption(),
         "patterns": patterns(c),
         "redundancy": redundancy(c),
         "shared": shared(c.largest_turned or c.largest),
@@ -40,7 +45,26 @@ def table(c: ModelCounts) -> Table:
         if row.published is not None and len(row.published) == len(row.ours):
             note = f"of {published.NEURONS:,} neurons a layer"
             found.append(("– published", *map(count, row.published), count(sum(row.published)), note))
-    return Table(("neurons, rules or patterns", *(f"L{x.layer}" for x in c.layers), "all", "what is counted"), found)
+    return Table(("neurons, rules or patterns", *(f"L{x.layer}" for x in c.layers), "total", "what is counted"), found)
+
+
+def caption() -> str:
+    """What the lines of the table mean, with their thresholds."""
+    return (
+        "Counts of neurons unless the line says otherwise; rules: of neurons explained at least in part, where the "
+        "line does not say more. Just-played and flip neurons: the best single fact of that kind explains "
+        f"{percent(ROLE, 0)} of the activation or more; follow the last move: the means by square just played explain "
+        f"{percent(FOLLOWS_MOVE, 0)} or more. Write: as the neuron goes from where its rule fails to where it holds "
+        f"(without a rule, to its highest {percent(TOP, 0)}), it moves a square’s log-odds, or a move’s logit, by "
+        f"{LEAST:g} or more and beyond what 99.9 % of random vectors of its norm do to any. A partner does on games "
+        f"what the neuron does on their images, a twin does the same in the same layer: each the other’s best, r of "
+        f"{PARTNER:g} or more and above chance. Unrelated terms share no square, and each by itself lifts the "
+        f"activation by {percent(CARRIES, 0)} of what the rule does; a further rule: a fact on other squares explains "
+        f"{percent(FURTHER, 0)} where the rule fails and lifts the activation by {percent(RISE, 0)} of what the rule "
+        "does. A rule covers a pattern of a move if it holds wherever the pattern does and only where the move is "
+        "legal; a term implies a pattern if the pattern holds wherever it does. Pattern neurons: recall and precision "
+        "above that figure for the patterns of one move, by published code’s rule, and strictly, at one threshold."
+    )
 
 
 def _written(value: float | None) -> str:

@@ -26,7 +26,7 @@ KEY = {
     "explained": ("var(--pos)", "explained by a rule"),
     "partly": ("var(--pos)", "in part"),
     "clock": ("var(--third)", "by the ply alone"),
-    "unexplained": ("var(--bar)", "by nothing found"),
+    "unexplained": ("var(--bar)", "no rule above 10 % for sure"),
     "dead": ("var(--ink)", "never varies"),
 }
 
@@ -86,7 +86,8 @@ def trees(r: ModelRecord) -> list[Curve]:
         lines.append(_curve(r, "tree grown as published", "run3", lambda x: 100 * x.tree_published / x.neurons))
     lines.append(_curve(r, "rule", "run1", lambda x: 100 * x.explained / x.neurons))
     if comparable(r):
-        lines.append(_published("published tree", [100 * n / published.NEURONS for n in published.TREE_EXPLAINED]))
+        shares = [100 * n / published.NEURONS for n in published.TREE_EXPLAINED]
+        lines.append(_published(r, "published tree (larger model)", shares))
     return lines
 
 
@@ -130,7 +131,8 @@ def replaced(r: ModelRecord, found: Replaced) -> list[Curve]:
         if points:
             lines.append(Curve(name, style, *map(list, zip(*points, strict=True)), dots=True))
     if lines and comparable(r):
-        lines.append(_published("published trees, the rest at means", published.REPLACED_KL))
+        name = "published trees (larger model), the rest at means"
+        lines.append(_published(r, name, published.REPLACED_KL))
     return lines
 
 
@@ -138,8 +140,10 @@ def _curve(r: ModelRecord, name: str, kind: str, value: Callable) -> Curve:
     return Curve(name, kind, [float(x.layer) for x in r.layers], [float(value(x)) for x in r.layers], dots=True)
 
 
-def _published(name: str, values: Sequence[float]) -> Curve:
-    return Curve(name, "pub", [float(i) for i in range(len(values))], list(values))
+def _published(r: ModelRecord, name: str, values: Sequence[float]) -> Curve:
+    """The published values of the layers that the page has."""
+    numbers = [x.layer for x in r.layers]
+    return Curve(name, "pub", [float(i) for i in numbers], [values[i] for i in numbers], dots=len(numbers) == 1)
 
 
 def swatches() -> list[tuple[str, str, str]]:

@@ -101,7 +101,7 @@ def context(r: ModelRecord, links: Mapping[str, str]) -> dict[str, Any]:
         },
         "trees": lines(f.trees(r), "trees", "per cent of neurons", lambda v: number(v, 2)),
         "layers": {"table": t.layers(r), "caption": w.rows_caption(r)},
-        "explained": {"table": t.explained(r), "lead": w.literals(r), "shuffled": w.shuffled(r)},
+        "explained": {"table": t.explained(r), "lead": w.literals(r), "caption": w.explained_caption(r)},
         "histogram": {"svg": f.histogram(r), "table": t.histogram(r)},
         "unexplained": {"table": t.unexplained(r), "lead": w.unexplained(r)},
         "replaced": replaced(r),
@@ -111,6 +111,7 @@ def context(r: ModelRecord, links: Mapping[str, str]) -> dict[str, Any]:
             {"layer": x.layer, "table": t.neurons(r, x.layer), "neurons": x.neurons, "explained": x.explained}
             for x in r.layers
         ],
+        "best_lead": w.best_lead(),
         "best_caption": w.best_caption(r),
         "held_out": w.held_out(r),
         "links": links,
@@ -131,7 +132,7 @@ def replaced(r: ModelRecord) -> dict[str, Any] | None:
         return None
     drawn = f.replaced(r, r.replaced)
     return {
-        "lead": w.replaced(r.replaced),
+        "lead": w.replaced(r, r.replaced),
         "chart": lines(drawn, "replaced", "KL in nats (log scale)", log_y=True) if drawn else None,
         "table": t.replaced(r, r.replaced),
         "caption": w.replaced_caption(r, r.replaced),
@@ -140,23 +141,35 @@ def replaced(r: ModelRecord) -> dict[str, Any] | None:
 
 def tiles(r: ModelRecord) -> list[dict[str, Any]]:
     """The figures of the top, each beside its baselines."""
-    n = w.neurons(r)
-    label = f"Neurons that a tree of depth {r.table.depth} describes (R² above {TREE_EXPLAINED})"
     found = [
-        tile("Neurons explained by a rule", "explained", w.total(r, "explained") / n, _dealt(r)),
-        tile(label, "trees", w.total(r, "tree") / n, [("published", t.PUBLISHED_TREES)]),
+        tile("Neurons explained by a rule", "explained", w.total(r, "explained") / w.neurons(r), _dealt(r)),
+        _trees(r),
     ]
     if r.trial is not None:
         found.append(_trial(r.trial))
     elif len(r.layers) > 1:
         found.append(_best_layer(r))
-    return [*found, *([_replaced(r.replaced)] if r.replaced and _whole(r.replaced) else [])]
+    return [*found, *([_replaced(r)] if r.replaced and _whole(r.replaced) else [])]
+
+
+def _trees(r: ModelRecord) -> dict[str, Any]:
+    """Like with like: beside the published figure, trees grown as published."""
+    ours, grown = w.total(r, "tree") / w.neurons(r), t.as_published(r)
+    above = f"(R² above {TREE_EXPLAINED})"
+    if grown is not None and f.comparable(r):
+        label = f"Neurons that a tree grown as published describes {above}"
+        beside = f"{percent(ours)} at depth {r.table.depth} on {r.table.literals} facts"
+        return tile(label, "trees", grown, [("published model (larger)", t.published_trees(r))], beside)
+    label = f"Neurons that a tree of depth {r.table.depth} describes {above}"
+    return tile(label, "trees", ours, [("depth 4", w.total(r, "tree_4") / w.neurons(r))])
 
 
 def _best_layer(r: ModelRecord) -> dict[str, Any]:
     x = max(r.layers, key=lambda x: x.explained / x.neurons)
     label = f"Neurons of L{x.layer} explained by a rule, the most of a layer"
-    return tile(label, "best layer", x.explained / x.neurons, [("all", w.total(r, "explained") / w.neurons(r))])
+    return tile(
+        label, "best layer", x.explained / x.neurons, [(w.all_layers(r), w.total(r, "explained") / w.neurons(r))]
+    )
 
 
 def _trial(s: TrialSummary) -> dict[str, Any]:
@@ -175,13 +188,16 @@ def _dealt(r: ModelRecord) -> list[tuple[str, float]]:
 def _whole(found: Replaced) -> bool:
     """Whether all layers were replaced together, and what that is compared with."""
     whole = found.of(None, "means", WHOLE[0])
-    return found.of(None, "rules", KINDS[1]) is not None and whole is not None and whole.kl.value > 0
+    own = found.of(None, "rules", KINDS[1])
+    return own is not None and own.neurons > 0 and whole is not None and whole.kl.value > 0
 
 
-def _replaced(found: Replaced) -> dict[str, Any]:
+def _replaced(r: ModelRecord) -> dict[str, Any]:
     """How much of what it costs to have all neurons at their means rules undo."""
+    found = r.replaced
     whole = found.of(None, "means", WHOLE[0]).kl.value
     random = found.of(None, "rules", KINDS[4])
     beside = [("random neurons’ rules", 1 - random.kl.value / whole)] if random else []
-    label = "Of the KL with all neurons at their means, undone by explained neurons’ rules"
+    neurons = "all neurons" if w.whole(r) else f"all neurons of {w.layer_names(r)}"
+    label = f"Of the KL with {neurons} at their means, undone by explained neurons’ rules"
     return tile(label, "replaced", 1 - found.of(None, "rules", KINDS[1]).kl.value / whole, beside)

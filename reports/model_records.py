@@ -12,6 +12,8 @@ from reports.trial_summary import TrialSummary
 
 #: bins of variance explained; below the first are neurons without a rule and rules that explain nothing
 EDGES = (0.0, 0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
+#: neurons of each layer that the page lists at most
+LISTED = 50
 
 
 @dataclass(frozen=True)
@@ -21,7 +23,7 @@ class LayerTally(Record):
     Attributes:
         tree, tree_4, tree_published: neurons whose tree explains more than `TREE_EXPLAINED` held out.
         tree_only: of these (full depth), the ones that no rule explains.
-        nothing: neurons of which neither a rule nor a tree explains `PARTLY`, nor the ply.
+        nothing: neurons that vary and of which neither a rule nor a tree explains `PARTLY`, nor the ply.
         from_trees, several_terms, not_told_apart: explained neurons whose rule is a tree's, is an OR, has alternatives.
         variance_explained, literals, agreement, same: means over explained neurons; None where there are none.
         shuffled: rules that explain `PARTLY` more of activations dealt to other games at the same ply than the ply
@@ -59,7 +61,7 @@ class ModelRecord(Record):
 
     Attributes:
         table: what the rows were made of.
-        layers: the rows counted; best: the first rows of each layer by held-out variance explained.
+        layers: the rows counted; best: the explained ones of each layer, by held-out variance.
         replaced: the model with rules in the place of neurons, where that was run.
         counts: the census counted, where it was.
         trial: what came of the trial on planted truth, where its results are at hand.

@@ -17,7 +17,7 @@ from circuits.induction.table import RuleTable
 from circuits.rule_text import parse_rule
 from reports import verdict_build
 from reports.checks import check_page
-from reports.found_rule import found_rule
+from reports.found_rule import again, found_rule
 from reports.model_records import ModelRecord
 from reports.neuron import neuron_page
 from reports.records import NeuronRecord
@@ -78,8 +78,16 @@ def test_only_a_whole_models_table_is_kept_for_other_pages(run, model, found, tm
     part = run("rules", "--out", str(tmp_path / "part"), *options, "--layers", "0,2")
     assert part.returncode == 0 and not cache.exists() and found["layers"] == (0, 2)
     assert "12 neurons of L0, L2" in part.stdout and "layer  neurons" in part.stdout
-    assert found["replace_neurons"] is False
-    assert run("rules", "--out", str(tmp_path / "all"), *options).returncode == 0
+    assert found["replace_neurons"] is False and "not kept for neuron pages: not all layers" in part.stdout
+    record = ModelRecord.from_json((tmp_path / "part" / "model.json").read_text())
+    assert ", replace_neurons=False)" in record.origin.python
+    every = run("rules", "--out", str(tmp_path / "all"), *options)
+    assert every.returncode == 0
+    path = kept.path_in(cache, found["model"].hash)
+    assert f"kept for neuron pages: {path}" in every.stdout
+    kept.keep(table_for(found["model"].hash, games=8), cache)
+    more = run("rules", "--out", str(tmp_path / "all"), *options)
+    assert f"a table of more games is there: {path}" in more.stdout
     assert len(kept.table_of(found["model"].hash, cache)) == 18
 
 
@@ -165,6 +173,9 @@ def test_a_neurons_page_says_what_the_table_says(tmp_path):
     assert "C0 mine +0.80" in said
     check_page(html, record)
     assert NeuronRecord.from_json(record.to_json()) == record
+    alone = dataclasses.replace(record.found, row=dataclasses.replace(row, alternatives=(), unseen=120))
+    assert "none of the drops and exchanges of one fact tried comes within 2 standard errors" in again(alone)
+    assert "at fewer than 120 training and tuning positions would not have shown" in again(alone)
     assert found_rule(table, "L5N99") is None and found_rule(None, "L5N12") is None
     assert 'id="found"' not in neuron_page(record_of("match"))
 

@@ -16,9 +16,10 @@ from circuits.induction.trial_records import FOUND
 from circuits.serial import at
 from reports import model_census, model_charts, model_tables, model_trial
 from reports import model_words as w
-from reports.model_build import LISTED, best, model_record, tally
+from reports.model_build import best, model_record, tally
 from reports.model_page import ModelReport, model_page
-from reports.model_records import EDGES, ModelRecord
+from reports.model_records import EDGES, LISTED, ModelRecord
+from reports.text import percent
 from reports.trial_summary import summary
 
 NEURONS = 60
@@ -71,7 +72,7 @@ def test_layers_count_the_tables_rows(record, table):
             assert n == sum(low <= v < high for v in values)
         own = [row for row in record.best if row.unit.startswith(f"L{x.layer}N")]
         values = [row.rule.variance_explained.value for row in own]
-        assert len(own) == min(LISTED, sum(row.rule is not None for row in rows))
+        assert len(own) == min(LISTED, x.explained) and all(row.explained for row in own)
         assert values == sorted(values, reverse=True)
 
 
@@ -86,7 +87,7 @@ def test_what_the_ply_explains_of_dealt_activations_is_not_the_rules(table):
 def test_a_layer_with_nothing_in_it_is_counted():
     dead = synthetic_rules.neuron_rule("L0N0", "dead", None)
     found = tally(0, [dead])
-    assert (found.dead, found.explained, found.nothing, found.histogram[0]) == (1, 0, 1, 1)
+    assert (found.dead, found.explained, found.nothing, found.histogram[0]) == (1, 0, 0, 1)
     assert found.variance_explained is found.literals is found.agreement is found.tree_published is None
     assert best([dead]) == []
 
@@ -116,13 +117,13 @@ def test_the_trial_is_reduced_to_its_rates():
 
 def test_every_figure_of_the_page_is_its_records(html, record):
     found = re.findall(r'data-path="([^"]+)" data-v="([^"]+)">([^<]*)<', html)
-    assert len(found) > 700
+    assert len(found) > 600
     for path, exact, _ in found:
         assert float(exact) == pytest.approx(at(record, path), rel=1e-3, abs=1e-12), path
     tiles = dict(re.findall(r'data-figure="([^"]+)" data-v="([^"]+)"', html))
     n = sum(x.neurons for x in record.layers)
     assert float(tiles["explained"]) == pytest.approx(sum(x.explained for x in record.layers) / n, rel=1e-3)
-    assert float(tiles["trees"]) == pytest.approx(sum(x.tree for x in record.layers) / n, rel=1e-3)
+    assert float(tiles["trees"]) == pytest.approx(sum(x.tree_published for x in record.layers) / n, rel=1e-3)
     assert float(tiles["trial"]) == pytest.approx(record.trial.alone.recovered.value, rel=1e-3)
     own, whole = record.replaced.of(None, "rules", KINDS[1]), record.replaced.runs[-2]
     assert float(tiles["replaced"]) == pytest.approx(1 - own.kl.value / whole.kl.value, rel=1e-3)
@@ -137,6 +138,16 @@ def test_published_figures_stand_beside_ours(record, html):
     trees = {row[0]: row for row in replaced.rows if row[1] == "trees"}
     column = replaced.head.index("published")
     assert [trees[f"L{i}"][column] for i in (0, 6)] == ["0.0034", "0.143"]
+    first = replaced.rows[0]
+    assert first[0] == "unchanged" and len(first) == len(replaced.head) and first[-3]["value"] == "99.80 %"
+    assert first[-2] == "99.96 %" and trees["L6"][-2] == "98.65 %"
+    grown = record.layers[0].tree_published
+    assert rows[0][-2]["exact"] == str(grown) and rows[0][-2]["value"] == percent(grown / NEURONS)
+    part = dataclasses.replace(record, layers=record.layers[:2])
+    assert model_tables.published_trees(part) == pytest.approx((825 + 233) / 4096)
+    assert model_tables.layers(part).rows[-2][0] == "L0–L1 together"
+    assert model_charts.trees(part)[-1].x == [0.0, 1.0]
+    assert model_tables.replaced(part, part.replaced).rows[-1][0] == "L0–L1 together"
     census = model_census.table(record.counts).rows
     (patterns,) = (row for row in census if row[0] == "– published")
     assert patterns[1:9] == tuple(map(str, published.PATTERN_NEURONS))
@@ -148,7 +159,7 @@ def test_published_figures_stand_beside_ours(record, html):
 def test_a_model_of_another_depth_is_not_drawn_beside_the_published_one():
     small = model_record(synthetic_rules.shape(3), synthetic_rules.table(3, 12), synthetic_rules.replaced(3, 12))
     assert all(c.kind != "pub" for c in model_charts.trees(small) + model_charts.replaced(small, small.replaced))
-    assert "published" not in model_tables.layers(small).head
+    assert "published model" not in model_tables.layers(small).head
     assert "Published, of a model of 8 layers" in text_of(model_page(small))
 
 
@@ -173,6 +184,7 @@ def test_sentences_say_what_the_counts_are(record, html):
     assert "rules found on 1,200, chosen on 300, measured on 500" in said
     assert "of all layers set to what their rules say" in said
     part = dataclasses.replace(record, layers=record.layers[2:5])
+    assert "of L2–L4 set to what their rules say" in w.replaced(part, record.replaced)
     assert w.layer_names(part) == "L2–L4" and "neurons of L2–L4 (" in w.headline(part)
     assert w.layer_names(dataclasses.replace(record, layers=record.layers[::3])) == "L0, L3, L6"
 
@@ -187,12 +199,14 @@ def test_a_page_asks_nothing_of_anyone_and_stays_small(html):
 
 
 def test_what_was_not_done_is_said(model):
-    bare = model_record(model, synthetic_rules.table(8, 12))
+    bare = model_record(model, synthetic_rules.table(8, 12, resamples=0))
+    assert not {"agreement", "same rule"} & {*model_tables.explained(bare).head, *model_tables.neurons(bare, 0).head}
     said = text_of(model_page(bare))
     for words in (
         "was not run with rules in the place",
         "Nothing else was counted",
         "trial on planted truth is not on",
+        "--resamples 2 does that",
     ):
         assert words in said
     assert said.count("None") == 0
