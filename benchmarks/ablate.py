@@ -16,9 +16,9 @@ import torch
 from circuits import plain
 from circuits.checkpoints import Shape
 from circuits.errors import InputError
-from circuits.run_folder import read_log
-from circuits.train_config import SIZES, TrainConfig, shape_of
-from circuits.training import train
+from circuits.training.config import SIZES, TrainConfig, shape_of
+from circuits.training.loop import train
+from circuits.training.run_folder import read_log
 from probes.specimen import Specimen, examine
 
 BASE = "nano"

@@ -8,9 +8,9 @@ The target is a minute for each on two cores.
 import argparse
 import time
 
-from circuits.counterfactuals import counterfactuals, transpositions
-from circuits.near_misses import near_misses
-from circuits.variations import MADE
+from circuits.causes.counterfactuals import counterfactuals, transpositions
+from circuits.causes.near_misses import near_misses
+from circuits.causes.variations import MADE
 
 QUESTIONS = ("C0 mine", "C0 empty", "B4 flipped", "legal C0 via SE x1")
 TARGET = 60.0

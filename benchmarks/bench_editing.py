@@ -15,12 +15,12 @@ import torch
 
 import probes
 from circuits import models
-from circuits.edit_cases import natural
-from circuits.edit_scores import score
+from circuits.editing.cases import natural
+from circuits.editing.interventions import default
+from circuits.editing.saliency import saliency
+from circuits.editing.scores import score
 from circuits.games import generate
-from circuits.interventions import default
-from circuits.lessons import HELD_OUT_SEED
-from circuits.saliency import saliency
+from circuits.training.lessons import HELD_OUT_SEED
 from probes.editing import open_editor
 
 TARGET = 60.0

@@ -21,14 +21,15 @@ from pathlib import Path
 import torch
 from transformer_lens import patching as peer
 
-from circuits import metrics, models, plain
+from circuits import models, plain
 from circuits.bitboards import SELECT_IN_BYTE, choose
+from circuits.causes import metrics
+from circuits.causes.pairs import Pairs
+from circuits.causes.patching import BATCH, CHUNK, sweep
 from circuits.hashing import mix64
 from circuits.models import OthelloModel
 from circuits.notation import N_CTX, PLAYABLE, SQUARE_TOKEN
 from circuits.othello import random_games, replay
-from circuits.pairs import Pairs
-from circuits.patching import BATCH, CHUNK, sweep
 
 TARGET, TOLERANCE = 10.0, 1e-4
 FIRST, LAST = 5, 45
@@ -162,7 +163,7 @@ def main() -> None:
     gap = max(float((a - b).abs().max()) for a, b in zip(want, results[0][1], strict=True))
     largest = float(want[0].abs().max())
     print(f"transformer_lens.patching   {other:8.1f} s")
-    print(f"circuits.patching.sweep     {mine:8.1f} s   (median of {given.repeats})")
+    print(f"circuits.causes.patching.sweep     {mine:8.1f} s   (median of {given.repeats})")
     print(f"ratio                       {other / mine:8.1f}     target {TARGET:.0f}")
     print(f"largest gap                 {gap:8.1e}     of effects up to {largest:.1f}; tolerance {TOLERANCE:.0e}")
     full, part = multiplications(model, pairs)

@@ -18,10 +18,10 @@ import torch
 
 from circuits.features import LITERALS, PATTERNS
 from circuits.othello import random_games, replay
-from circuits.rule_bits import Packed
-from circuits.rule_logic import simplify
-from circuits.rule_text import parse_rule
 from circuits.rules import And, Line, Literal, Not, Rule
+from circuits.rules.bits import Packed
+from circuits.rules.logic import simplify
+from circuits.rules.text import parse_rule
 
 TARGET = 2e9  # literal-positions a second
 RULES = (

@@ -1,4 +1,5 @@
-"""Training throughput: `circuits.training` against a plain PyTorch loop, at two sizes, on the same model and batch.
+"""Training throughput: `circuits.training.loop` against a plain PyTorch loop, at two sizes, on the same model and
+batch.
 
     python benchmarks/bench_training.py [--steps 5] [--sizes mini paper]
 
@@ -21,12 +22,13 @@ from pathlib import Path
 import torch
 import torch.nn.functional as F
 
-from circuits import lessons, training
-from circuits.crew import Crew
 from circuits.devices import describe
 from circuits.gpt import GPT, initial_weights
-from circuits.run_folder import RunFolder
-from circuits.train_config import SIZES, TrainConfig
+from circuits.training import lessons
+from circuits.training import loop as training
+from circuits.training.config import SIZES, TrainConfig
+from circuits.training.crew import Crew
+from circuits.training.run_folder import RunFolder
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "tests"))
 import oracles

@@ -2,7 +2,7 @@
 
     python benchmarks/planted.py [--seed 0 1 2] [--quick] [--games 2000] [--out FILE.json]
 
-Prints shares with Wilson's 95 % intervals, and writes everything as one JSON (`circuits.induction.trial_records`).
+Prints shares with Wilson's 95 % intervals, and writes everything as one JSON (`circuits.trial.records`).
 Parts: invented activations (rules at a grid of noise and dose; noise; clocks; real neurons dealt to other games) and
 neurons planted through the weights of a copy of the model, along directions of a probe trained here on games of its
 own; verdicts on these read squares' states with the bundled probes.
@@ -19,14 +19,15 @@ import torch
 import probes
 from circuits import models, plain
 from circuits.games import generate
-from circuits.induction import planting, trial
-from circuits.induction.decoys import draw_claims
 from circuits.induction.facts import facts
-from circuits.induction.planted_model import Bed
 from circuits.induction.sample import sample
-from circuits.induction.trial_records import FOUND, OUTCOMES, RECOVERED, SEEN, SILENT, SMALL, Rate, Trial
-from circuits.rule_readings import Ground
-from circuits.verdict_grades import CORRELATES, GRADES
+from circuits.trial import planting
+from circuits.trial import run as trial
+from circuits.trial.decoys import draw_claims
+from circuits.trial.hosts import Bed
+from circuits.trial.records import FOUND, OUTCOMES, RECOVERED, SEEN, SILENT, SMALL, Rate, Trial
+from circuits.verdicts.grades import CORRELATES, GRADES
+from circuits.verdicts.readings import Ground
 
 #: seeds of games begin here, by what they are for: none is shared with what anything else is trained or tested on
 GAMES_FROM, PROBE_FROM, VERDICT_FROM = 7_000, 8_000, 9_000
@@ -145,7 +146,7 @@ def show(t: Trial) -> None:
     )
     for h in t.headlines:
         asked = f"{'at least' if h.at_least else 'at most'} {100 * h.asked:g} %"
-        print(f"  {h.what:55s} {said(h.rate):38s} asked {asked}{'' if h.met is not False else '  MISSED'}")
+        print(f"  {h.what:66s} {said(h.rate):38s} asked {asked}{'' if h.met is not False else '  MISSED'}")
     if t.planted:
         _planted(t)
     for title, blanks in (("noise", t.noise), ("clocks", t.clocks), ("real neurons", (t.dealt, t.real))):

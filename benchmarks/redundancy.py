@@ -19,10 +19,10 @@ from circuits import plain
 from circuits.behaviour import play_quality
 from circuits.best_facts import best_facts
 from circuits.games import Games, generate
-from circuits.lessons import HELD_OUT_SEED
 from circuits.mining import Mining, mine
 from circuits.othello_model import OthelloModel
 from circuits.patterns import Gallery
+from circuits.training.lessons import HELD_OUT_SEED
 
 SKILL, TWIN_R = 0.5, 0.8
 SHARES, DRAWS = (0.1, 0.3), 5

@@ -13,11 +13,11 @@ import argparse
 import torch
 
 from circuits import plain
-from circuits.baseline import Baseline
+from circuits.causes.baseline import Baseline
+from circuits.causes.nodes import neuron
+from circuits.causes.self_repair import self_repair
 from circuits.games import generate
-from circuits.lessons import HELD_OUT_SEED
-from circuits.nodes import neuron
-from circuits.self_repair import self_repair
+from circuits.training.lessons import HELD_OUT_SEED
 
 
 def main() -> None:

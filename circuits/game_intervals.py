@@ -1,15 +1,15 @@
 """Means over positions, differences and ratios of such means, with 95 % intervals by bootstrap over games.
 
 Everything is given as sums by game, all that resampling needs; the last axis of every result is (value, low, high). The
-same draws serve numerators and denominators. The interval is that of `circuits.effects`: percentiles, expanded for few
-games; of a single game it is NaN.
+same draws serve numerators and denominators. The interval is that of `circuits.causes.effects`: percentiles, expanded
+for few games; of a single game it is NaN.
 """
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from circuits.effects import BOOTSTRAP, bootstrap_draws, tails
+from circuits.causes.effects import BOOTSTRAP, bootstrap_draws, tails
 
 #: floats held at once while resampling
 _BLOCK = 1 << 23

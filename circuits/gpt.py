@@ -6,7 +6,7 @@
     logits   = W_U ln_final(x_L) + b_U
 
 Sources: Radford et al. 2019 (GPT-2); Li et al. 2023 (arXiv 2210.13382) for Othello's sizes and dropout.
-`GPT` holds raw weights and is what `circuits.training` trains; analyses read a *processed* model
+`GPT` holds raw weights and is what `circuits.training.loop` trains; analyses read a *processed* model
 (`circuits.models`, `circuits.plain`). Weights go in and out under TransformerLens names (`circuits.checkpoints`).
 Nothing here needs transformer_lens.
 """

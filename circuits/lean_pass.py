@@ -9,8 +9,8 @@ import torch.nn.functional as F
 from jaxtyping import Float, Int
 from torch import Tensor
 
+from circuits.causes.incremental import mlp, normalised
 from circuits.gpt import activation
-from circuits.incremental import mlp, normalised
 from circuits.plain import PlainModel, _Tap
 
 

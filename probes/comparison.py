@@ -1,7 +1,7 @@
 """Several models of one shape side by side: how they play, how the board is read in them, how their weights differ.
 
 Everything is measured on the same held-out games (`Games.split`), and a difference is taken game by game, so
-that what makes a game hard for every model cancels (`circuits.by_game`). The standard errors are those of the
+that what makes a game hard for every model cancels (`circuits.training.by_game`). The standard errors are those of the
 games drawn; that a probe trained once more comes out a little different (a few hundredths of a per cent) is not in
 them.
 
@@ -30,17 +30,17 @@ import torch
 
 from circuits import arithmetic, plain
 from circuits.activations import points
-from circuits.by_game import PerGame, play_by_game
 from circuits.checkpoints import Checkpoint, weight_shapes
 from circuits.errors import InputError
 from circuits.files import write_whole
 from circuits.games import MIDDLE_BAND, Games
+from circuits.training.by_game import PerGame, play_by_game
 from probes import baselines, comparison_tables, training
 from probes.scoring import Item, count
 from probes.sets import ProbeSet
 
 TASKS = ("board", "board_absolute")
-#: the share of games held out, as at training (`circuits.train_config`)
+#: the share of games held out, as at training (`circuits.training.config`)
 HELD_OUT = 0.1
 
 

@@ -4,12 +4,12 @@ import os
 from hashlib import sha256
 from pathlib import Path
 
-from circuits.contrasts import contrast_pairs, contrasts
-from circuits.edit_changes import Ground
+from circuits.editing.changes import Ground
+from circuits.editing.contrasts import contrast_pairs, contrasts
+from circuits.editing.interventions import Editor
+from circuits.editing.stream_means import FORMAT, GAMES, SEED, StreamMeans, stream_means
 from circuits.errors import InputError
-from circuits.interventions import Editor
 from circuits.othello_model import OthelloModel
-from circuits.stream_means import FORMAT, GAMES, SEED, StreamMeans, stream_means
 from probes.sets import ProbeSet
 
 

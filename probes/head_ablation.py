@@ -27,13 +27,13 @@ from torch import Tensor
 
 from circuits.activations import points
 from circuits.behaviour import legal_tokens, score_positions
-from circuits.components import head_outputs
+from circuits.causes.components import head_outputs
+from circuits.causes.incremental import Recording, mlp, normalised, record
 from circuits.errors import InputError
 from circuits.features import board_state
 from circuits.game_intervals import ratio_interval
 from circuits.games import MIDDLE_BAND, Games
 from circuits.head_means import HeadMeans
-from circuits.incremental import Recording, mlp, normalised, record
 from circuits.notation import N_CTX
 from circuits.othello_model import OthelloModel
 from circuits.plain import PlainModel, of

@@ -3,9 +3,10 @@
 Early circuits (moves -> checkpoint) are measured with it; late ones (checkpoint -> moves) start from the directions.
 """
 
-from circuits import metrics, notation
+from circuits import notation
+from circuits.causes import metrics
+from circuits.causes.metrics import Metric
 from circuits.errors import InputError
-from circuits.metrics import Metric
 from probes.sets import ProbeSet
 
 

@@ -102,7 +102,7 @@ class ProbeSet(Mapping):
         return directions.join(self[task, hook].directions() for task in facts)
 
     def board_readers(self, device: torch.device | str = "cpu") -> dict[str, BoardReader]:
-        """The board probes of all plies as `circuits.interventions` takes them, by point."""
+        """The board probes of all plies as `circuits.editing.interventions` takes them, by point."""
         found = (self.board(hook) for hook in self.hooks())
         return {p.hook: BoardReader(p.hook, p.weight.to(device), p.bias.to(device)) for p in found}
 

@@ -9,8 +9,8 @@ patterns    pattern neurons (`circuits.pattern_neurons`) at 0.95 and 0.9 by the 
 one fact    neurons that one fact about the board describes with a held-out skill above 0.5 and above 0.9
             (`circuits.best_facts`): F1, counted from that of a neuron that is always on
 
-All of it on one set of random games that no model trained here has seen (`circuits.lessons`), so that specimens are
-compared on equal terms. Hits of patterns grow with the games: compare only counts over equally many.
+All of it on one set of random games that no model trained here has seen (`circuits.training.lessons`), so that
+specimens are compared on equal terms. Hits of patterns grow with the games: compare only counts over equally many.
 """
 
 import hashlib
@@ -32,11 +32,11 @@ from circuits.errors import InputError
 from circuits.features import PATTERNS
 from circuits.files import write_whole
 from circuits.games import MIDDLE_BAND, Games, generate
-from circuits.lessons import HELD_OUT_SEED
 from circuits.mining import mine
 from circuits.othello_model import OthelloModel
 from circuits.pattern_neurons import PatternNeurons, pattern_neurons
 from circuits.patterns import Gallery
+from circuits.training.lessons import HELD_OUT_SEED
 from probes import baselines
 from probes.published import PATTERN_NEURONS, PUBLISHED
 from probes.scoring import Item, count

@@ -17,10 +17,10 @@ from circuits import attribution, patterns, weights
 from circuits.directions import Directions
 from circuits.errors import InputError
 from circuits.notation import LABELS, N_SQUARES, SQUARE_TOKEN, Unit
-from circuits.verdict_records import Verdict
+from circuits.verdicts.records import Verdict
 from reports import fit_records as fr
 from reports import records as r
-from reports.causes import causes
+from reports.causes.section import causes
 from reports.checks import check_record
 from reports.neighbours import neighbours
 from reports.positions import examples

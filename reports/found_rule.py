@@ -8,10 +8,10 @@ from circuits.induction.choose import APART
 from circuits.induction.records import Score
 from circuits.induction.table import RuleTable
 from circuits.notation import Unit
-from reports import verdict_words as w
 from reports.found_records import FoundRule
 from reports.text import count, fixed, percent
-from reports.verdict_tables import NOTHING, Cells, Table
+from reports.verdicts import words as w
+from reports.verdicts.tables import NOTHING, Cells, Table
 
 STATUS = {
     "explained": "explained by this rule",

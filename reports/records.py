@@ -13,8 +13,8 @@ from typing import Annotated, ClassVar, Literal
 from circuits.errors import InputError
 from circuits.notation import LABELS, parse_unit
 from circuits.serial import Record
-from circuits.verdict_records import Verdict
-from reports.cause_records import Causes
+from circuits.verdicts.records import Verdict
+from reports.causes.records import Causes
 from reports.fit_records import Patterns, Sample
 from reports.found_records import FoundRule
 

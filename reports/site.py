@@ -5,14 +5,15 @@ from pathlib import Path
 
 from circuits.errors import InputError
 from circuits.files import write_whole
-from reports import boards, charts, head_words
+from reports import boards, charts
 from reports.captions import probe_caption
 from reports.checks import check_page
-from reports.head import head_page
-from reports.head_captions import fact_note
-from reports.head_checks import check_head_page
-from reports.head_records import HeadRecord
 from reports.headline import headline
+from reports.heads import words as head_words
+from reports.heads.captions import fact_note
+from reports.heads.checks import check_head_page
+from reports.heads.page import head_page
+from reports.heads.records import HeadRecord
 from reports.index_records import HeadEntry, IndexEntry, IndexRecord
 from reports.neuron import environment, neuron_page
 from reports.records import NeuronRecord

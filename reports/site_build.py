@@ -14,12 +14,12 @@ from circuits.games import generate
 from circuits.notation import Unit
 from probes import Evaluation
 from reports import fit_records as fr
-from reports import head_build
 from reports import index_records as ir
 from reports import records as r
 from reports.build import provenance
-from reports.head_build import costliest, head_record
-from reports.head_records import HeadRecord
+from reports.heads import build as head_build
+from reports.heads.build import costliest, head_record
+from reports.heads.records import HeadRecord
 from reports.site import head_entry, index_entry, write_site
 from reports.workbench import Workbench
 

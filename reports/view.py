@@ -5,8 +5,9 @@ from typing import Any
 
 from circuits.notation import parse_unit
 from circuits.serial import at
-from reports import boards, cause_view, charts, found_rule, tables, verdict_view, words
+from reports import boards, charts, found_rule, tables, words
 from reports.captions import captions, sentence_case
+from reports.causes import view as cause_view
 from reports.headline import (
     GRADES,
     MATCH_AT,
@@ -22,6 +23,7 @@ from reports.headline import (
 from reports.records import Board, Example, Examples, NeuronRecord
 from reports.text import exact, fixed, number, percent
 from reports.tiles import tile
+from reports.verdicts import view as verdict_view
 
 
 class View:

@@ -22,31 +22,31 @@ import torch
 
 import probes as probe_files
 from circuits import models
+from circuits.causes.recorded_games import RecordedGames
 from circuits.checkpoints import Checkpoint
+from circuits.editing.interventions import Editor, Method
 from circuits.errors import InputError
 from circuits.files import cache_folder
 from circuits.games import MIDDLE_BAND, Games, generate
 from circuits.induction.kept import table_of
 from circuits.induction.table import RuleTable
-from circuits.interventions import Editor, Method
 from circuits.mining import FORMAT, SAMPLE_GAMES, Mining, mine, sample_of
 from circuits.models import OthelloModel
 from circuits.notation import N_CTX, Unit
 from circuits.patterns import Gallery
-from circuits.recorded_games import RecordedGames
-from circuits.rule_readings import Ground
-from circuits.rule_subjects import Subject
 from circuits.rules import Claim, Rule
+from circuits.verdicts.readings import Ground
+from circuits.verdicts.subjects import Subject
 from probes import Evaluation, ProbeSet
 from probes.editing import open_editor
 from probes.evaluation import bundled as bundled_evaluation
 from probes.head_study import FORMAT as HEADS_FORMAT
 from probes.head_study import HeadStudy, fingerprint, study_heads
 from probes.sets import FORMAT as PROBE_FORMAT
-from reports.edit_page import EditReport, edit_report
-from reports.head import HeadReport
+from reports.edits.page import EditReport, edit_report
+from reports.heads.page import HeadReport
 from reports.neuron import NeuronReport
-from reports.verdict_page import VerdictReport
+from reports.verdicts.page import VerdictReport
 
 #: games mined when none are given
 GAMES = 4000
@@ -187,7 +187,7 @@ class Workbench:
         """
         from reports.build import neuron_record
         from reports.found_rule import found_rule
-        from reports.verdict_build import rule_of_neuron, verdict
+        from reports.verdicts.build import rule_of_neuron, verdict
 
         unit = self.unit(name)
         if unit.kind != "neuron":
@@ -212,8 +212,8 @@ class Workbench:
             PageError: a sampled number of the record differs from what the raw weights and a fresh forward
                 pass give.
         """
-        from reports.head_build import head_record
-        from reports.verdict_build import verdict
+        from reports.heads.build import head_record
+        from reports.verdicts.build import verdict
 
         unit = self.unit(name)
         if unit.kind != "head":
@@ -225,7 +225,7 @@ class Workbench:
     def edit(
         self, transcript: str, edits: Sequence[str | tuple[int, str]], method: Method | None = None, **options
     ) -> EditReport:
-        """Edit squares of the board inside the model; see `reports.edit_page.edit_report`.
+        """Edit squares of the board inside the model; see `reports.edits.page.edit_report`.
 
         Raises:
             InputError: an edit, a transcript or a method that is none.
@@ -234,8 +234,8 @@ class Workbench:
 
     @cached_property
     def ground(self) -> Ground:
-        """What verdicts are made on; see `reports.verdict_build.ground`."""
-        from reports.verdict_build import ground
+        """What verdicts are made on; see `reports.verdicts.build.ground`."""
+        from reports.verdicts.build import ground
 
         return ground(self)
 
@@ -249,7 +249,7 @@ class Workbench:
         Raises:
             InputError: no such unit, or a rule that cannot be read.
         """
-        from reports.verdict_build import verdict
+        from reports.verdicts.build import verdict
 
         return VerdictReport(verdict(self, unit, rule))
 

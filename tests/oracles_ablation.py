@@ -5,8 +5,8 @@ import math
 import torch
 
 from circuits import plain
+from circuits.causes.nodes import check_node
 from circuits.checkpoints import Shape, weight_shapes
-from circuits.nodes import check_node
 
 
 def ablated_logits(model, tokens, ply, values, mode):

@@ -5,9 +5,9 @@ from functools import cache
 import oracles
 import torch
 
+from circuits.causes.pairs import KINDS, Pairs
 from circuits.features import LITERALS
 from circuits.notation import LABELS
-from circuits.pairs import KINDS, Pairs
 
 LAST, SWAPPED, TRANSPOSED = KINDS[1:4]
 

@@ -5,12 +5,12 @@ import torch
 import torch.nn.functional as F
 
 from circuits import plain
+from circuits.causes.pairs import Pairs
 from circuits.checkpoints import Shape, weight_shapes
 from circuits.games import generate
 from circuits.gpt import activation
 from circuits.notation import square, token
 from circuits.othello import bits_to_bool, replay
-from circuits.pairs import Pairs
 
 
 def random_pairs(count: int, seed: int = 0, depth: int = 1, low: int = 8, high: int = 30) -> Pairs:

@@ -3,10 +3,10 @@
 import torch
 
 from circuits.attribution import LOGITS
+from circuits.causes.pairs import Pairs
 from circuits.games import generate
 from circuits.notation import SQUARE_TOKEN
 from circuits.othello import IllegalMove, bits_to_bool, replay
-from circuits.pairs import Pairs
 
 
 def some_pairs(n: int, seed: int = 31) -> Pairs:

@@ -3,9 +3,9 @@
 import torch
 from torch import Tensor
 
-from circuits.ablation import relative
-from circuits.rule_places import Places
-from circuits.rule_subjects import Subject
+from circuits.causes.ablation import relative
+from circuits.verdicts.places import Places
+from circuits.verdicts.subjects import Subject
 
 
 def run_one(places: Places, place: int, subject: Subject | None, new: Tensor | None, save=()):

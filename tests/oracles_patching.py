@@ -2,7 +2,7 @@
 
 import torch
 
-from circuits.nodes import Node
+from circuits.causes.nodes import Node
 
 
 def patched_value(model, clean, corrupt, metric, pair: int, node: Node, plies, read: int) -> float:

@@ -6,14 +6,14 @@ from functools import cache
 import torch
 
 from circuits.games import Games, generate
-from circuits.rule_bits import Packed
+from circuits.rules.bits import Packed
 
 BAND = slice(5, 54)
 
 
 @dataclass(eq=False)
 class Readings:
-    """What fits and rivals ask of `circuits.rule_readings.Readings`."""
+    """What fits and rivals ask of `circuits.verdicts.readings.Readings`."""
 
     games: Games
     packed: Packed

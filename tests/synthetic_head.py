@@ -11,10 +11,10 @@ import numpy as np
 from synthetic_record import board, positions_of, record_of
 
 from circuits.notation import LABELS
-from reports import head_records as hr
-from reports.cause_records import Effect
+from reports.causes.records import Effect
 from reports.fit_records import Sample
-from reports.head_build import GROUPS, METHODS
+from reports.heads import records as hr
+from reports.heads.build import GROUPS, METHODS
 from reports.records import CheckedCell, Neighbour
 
 HELD_OUT = Sample("held-out", 12, 588)

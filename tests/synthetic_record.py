@@ -10,10 +10,10 @@ import numpy as np
 import oracles
 
 from circuits.notation import LABELS, TOKEN_SQUARE
-from reports import cause_records as c
 from reports import fit_records as fr
 from reports import index_records as ir
 from reports import records as r
+from reports.causes import records as c
 
 NOISE = {"match": 0.85, "partly": 0.6, "none": 0.7, "dead": 0.1}
 #: sizes of a model that is nobody's

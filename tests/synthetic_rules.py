@@ -9,12 +9,12 @@ from circuits.census.patterns_covered import PatternCensus, PatternLayer
 from circuits.census.records import NeuronCensus, Partner, Written
 from circuits.census.replaced import KINDS, WHOLE, Replaced, Run
 from circuits.checkpoints import Shape
-from circuits.induction import trial_records as t
 from circuits.induction.records import STATUSES, NeuronRule, Provenance, Score
 from circuits.induction.table import RuleTable
 from circuits.plain import PlainModel
-from circuits.verdict_records import Estimate
-from reports import model_build
+from circuits.trial import records as t
+from circuits.verdicts.records import Estimate
+from reports.model import build as model_build
 
 PROVENANCE = Provenance(
     model="b29b2d44eed5dea3", model_name="synthetic", games=2000, games_source="random, seed 0, 2000 games",

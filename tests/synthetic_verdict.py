@@ -1,6 +1,6 @@
 """A verdict of each grade, without a model: real games, invented activations, effects and rivals.
 
-Grades are not put in by hand: the numbers are, and `circuits.verdict_grades` says what they come to.
+Grades are not put in by hand: the numbers are, and `circuits.verdicts.grades` says what they come to.
 """
 
 from functools import cache
@@ -8,10 +8,10 @@ from functools import cache
 import numpy as np
 from synthetic_record import positions_of
 
-from circuits import verdict_checks
-from circuits import verdict_grades as g
-from circuits import verdict_records as r
-from circuits.rule_text import parse_claim
+from circuits.rules.text import parse_claim
+from circuits.verdicts import checks as verdict_checks
+from circuits.verdicts import grades as g
+from circuits.verdicts import records as r
 
 RULE = "C0 empty & D1 theirs & E2 mine"
 QUANTILES = (0.0, 0.01, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)

@@ -5,17 +5,17 @@ import pytest
 import torch
 
 from circuits import plain
-from circuits.ablated_runs import ablated
-from circuits.ablation import EVERYWHERE, ablate, logits, relative
-from circuits.baseline import Baseline
 from circuits.behaviour import legal_tokens, score_positions
+from circuits.causes.ablated_runs import ablated
+from circuits.causes.ablation import EVERYWHERE, ablate, logits, relative
+from circuits.causes.baseline import Baseline
+from circuits.causes.components import groups_of
+from circuits.causes.nodes import parse_node
+from circuits.causes.random_sets import Standing, compare_with_random, random_sets
+from circuits.causes.replacements import replacement
 from circuits.checkpoints import Shape, weight_shapes
-from circuits.components import groups_of
 from circuits.errors import InputError
 from circuits.games import Games, generate
-from circuits.nodes import parse_node
-from circuits.random_sets import Standing, compare_with_random, random_sets
-from circuits.replacements import replacement
 
 EVERYTHING = [f"L{layer} {part}" for layer in range(3) for part in ("attn", "MLP")]
 SETS = (

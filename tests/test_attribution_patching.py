@@ -7,14 +7,15 @@ import oracles_node_attribution as oracle
 import pytest
 import torch
 
-from circuits import metrics, plain
-from circuits.agreement import agreement
-from circuits.attribution_patching import CHUNK, attribute_nodes
+from circuits import plain
+from circuits.causes import metrics
+from circuits.causes.agreement import agreement
+from circuits.causes.attribution_patching import CHUNK, attribute_nodes
+from circuits.causes.node_gradients import Site
+from circuits.causes.nodes import Node, parse_node
+from circuits.causes.patching import patch, sweep
 from circuits.directions import Directions
 from circuits.errors import InputError
-from circuits.node_gradients import Site
-from circuits.nodes import Node, parse_node
-from circuits.patching import patch, sweep
 
 KINDS = ("embed", "pre", "q", "k", "v", "pattern", "head", "attn", "mid", "neuron", "mlp", "post")
 BOTH = ("clean → corrupt", "corrupt → clean")

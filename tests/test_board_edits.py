@@ -7,7 +7,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from circuits.board_edits import ACTIONS, STATES, EditCases, edited_boards, join, parse_edit
+from circuits.editing.board_edits import ACTIONS, STATES, EditCases, edited_boards, join, parse_edit
 from circuits.errors import InputError
 from circuits.games import Games, generate
 from circuits.notation import CENTRE, LABELS, SQUARE_TOKEN, TOKEN_SQUARE, parse_transcript

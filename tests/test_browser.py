@@ -10,12 +10,12 @@ from synthetic_head import head_of
 from synthetic_record import record_of, synthetic_index
 from synthetic_verdict import verdict_of
 
-from circuits.verdict_grades import PARTLY
+from circuits.verdicts.grades import PARTLY
 from reports.found_records import FoundRule
-from reports.model_page import model_page
+from reports.model.page import model_page
 from reports.neuron import neuron_page
 from reports.site import head_entry, write_site
-from reports.verdict_page import VerdictReport
+from reports.verdicts.page import VerdictReport
 
 CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 FLAGS = ["--no-sandbox", "--disable-gpu", "--no-first-run", "--disable-background-networking",

@@ -45,7 +45,7 @@ def test_every_point_of_its_stream_can_be_read(bundled):
     assert len(batch.acts) == 2 * bundled.shape.n_layers + 1
 
 
-@pytest.mark.parametrize("file", ["README.md", "reports/cli.py", "reports/workbench.py"])
+@pytest.mark.parametrize("file", ["README.md", "reports/cli/__init__.py", "reports/workbench.py"])
 def test_units_in_the_documentation_are_units_of_it(bundled, file):
     named = re.findall(r"\bL\d+[NH]\d+\b", (ROOT / file).read_text(encoding="utf-8"))
     assert named and all(bundled.unit(name) for name in named)
@@ -56,10 +56,10 @@ def test_the_default_edit_is_followed(bundled):
     from dataclasses import replace
 
     import probes
-    from circuits.board_edits import join
-    from circuits.edit_cases import natural, unnatural
-    from circuits.edit_scores import score
-    from circuits.interventions import default
+    from circuits.editing.board_edits import join
+    from circuits.editing.cases import natural, unnatural
+    from circuits.editing.interventions import default
+    from circuits.editing.scores import score
     from probes.editing import open_editor
 
     editor = open_editor(bundled, probes.load(bundled))

@@ -6,25 +6,28 @@ import pytest
 import torch
 from synthetic_record import record_of
 
-from circuits import metrics, plain
-from circuits.ablation import ablate
-from circuits.baseline import Baseline
+from circuits import plain
+from circuits.causes import metrics
+from circuits.causes.ablation import ablate
+from circuits.causes.baseline import Baseline
+from circuits.causes.patching import patch
+from circuits.causes.recorded_games import Paired, Positions, RecordedGames, pair_runs, rerun
+from circuits.causes.senders import senders_into
 from circuits.errors import InputError
 from circuits.games import Address
 from circuits.notation import LABELS, SQUARE_TOKEN, Unit
-from circuits.patching import patch
 from circuits.patterns import FACTS
-from circuits.recorded_games import Paired, Positions, RecordedGames, pair_runs, rerun
-from circuits.senders import senders_into
 from circuits.serial import at
-from reports import cause_ablation, cause_controls, cause_words
 from reports.build import neuron_record
-from reports.cause_ablation import without
-from reports.cause_places import ACTIVE, MIN_POSITIONS, MostActive, idle
-from reports.cause_records import Effect, Other, OwnPlaces
-from reports.cause_subject import Subject
-from reports.cause_upstream import upstream
-from reports.causes import causes
+from reports.causes import ablation as cause_ablation
+from reports.causes import controls as cause_controls
+from reports.causes import words as cause_words
+from reports.causes.ablation import without
+from reports.causes.places import ACTIVE, MIN_POSITIONS, MostActive, idle
+from reports.causes.records import Effect, Other, OwnPlaces
+from reports.causes.section import causes
+from reports.causes.subject import Subject
+from reports.causes.upstream import upstream
 from reports.checks import PageError, check_page, check_record, sampled_paths
 from reports.neuron import neuron_page
 from reports.recompute import recompute
@@ -121,7 +124,7 @@ def test_positions_are_drawn_one_a_game_before_a_second(bench, record):
 
 
 def test_ablation_is_that_of_the_general_analysis(bench, subject, record, monkeypatch):
-    """`circuits.ablation` on whole games, read at the positions drawn: every figure of the table."""
+    """`circuits.causes.ablation` on whole games, read at the positions drawn: every figure of the table."""
     w, gallery = record.causes.without, bench.gallery
     drawn, draw = [], cause_ablation.draw
     monkeypatch.setattr(cause_ablation, "draw", lambda *given: drawn.append(draw(*given)) or drawn[-1])
@@ -359,7 +362,7 @@ def test_a_neuron_without_a_fact_is_ablated_all_the_same(bench, record):
 
 
 def test_too_few_counterfactuals_are_said_to_be(bench, record, monkeypatch):
-    monkeypatch.setattr("reports.cause_subject.MIN_PAIRS", 1000)
+    monkeypatch.setattr("reports.causes.subject.MIN_PAIRS", 1000)
     found = causes(bench, dataclasses.replace(record, causes=None))
     assert found.upstream is None
     assert "at least 1000 are asked for" in found.no_pairs

@@ -14,9 +14,9 @@ from circuits.errors import InputError
 from circuits.games import generate
 from circuits.induction.sample import LayerActs, layers, sample
 from circuits.notation import PLAYABLE
-from circuits.rule_symmetry import symmetric
-from circuits.rule_text import parse_rule
 from circuits.rules import Literal, ToMove, sq
+from circuits.rules.symmetry import symmetric
+from circuits.rules.text import parse_rule
 
 
 @pytest.fixture(scope="module")

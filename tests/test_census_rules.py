@@ -18,10 +18,10 @@ from circuits.games import generate
 from circuits.induction.records import NeuronRule, Score
 from circuits.induction.sample import layers, sample
 from circuits.pattern_neurons import PatternNeurons
-from circuits.rule_logic import equivalent
-from circuits.rule_symmetry import symmetric
-from circuits.rule_text import parse_rule
-from circuits.verdict_records import Estimate
+from circuits.rules.logic import equivalent
+from circuits.rules.symmetry import symmetric
+from circuits.rules.text import parse_rule
+from circuits.verdicts.records import Estimate
 
 LINE = "C0 empty & D1 theirs & E2 mine"
 

@@ -9,12 +9,23 @@ import pytest
 from markupsafe import escape
 from oracles_edges import wired_model, wired_pairs
 
-from circuits import circuit_files, metrics
-from circuits.circuit_search import find_circuit
-from reports.circuit_drawing import MOST_EDGES, NARROW, WIDE, drawing, level, pushes, rows, strongest, sure, whole
-from reports.circuit_page import circuit_page, circuit_report
-from reports.circuit_words import headline, itself, text
-from reports.pair_records import PairsRecord
+from circuits.causes import circuit_files, metrics
+from circuits.causes.circuit_search import find_circuit
+from reports.patching.circuit_drawing import (
+    MOST_EDGES,
+    NARROW,
+    WIDE,
+    drawing,
+    level,
+    pushes,
+    rows,
+    strongest,
+    sure,
+    whole,
+)
+from reports.patching.circuit_page import circuit_page, circuit_report
+from reports.patching.circuit_words import headline, itself, text
+from reports.patching.pair_records import PairsRecord
 
 
 @pytest.fixture(scope="module")

@@ -8,13 +8,14 @@ import pytest
 import torch
 from oracles_edges import WIRED, random_pairs, wired_model, wired_pairs
 
-from circuits import circuit_files, metrics, plain
-from circuits.circuit_search import find_circuit, largest, prune, share, split
-from circuits.edges import graph
+from circuits import plain
+from circuits.causes import circuit_files, metrics
+from circuits.causes.circuit_search import find_circuit, largest, prune, share, split
+from circuits.causes.edges import graph
+from circuits.causes.faithfulness import exchanged, kept, random_graph
+from circuits.causes.masked_runs import MaskedRuns
+from circuits.causes.path_patching import path_patch
 from circuits.errors import InputError
-from circuits.faithfulness import exchanged, kept, random_graph
-from circuits.masked_runs import MaskedRuns
-from circuits.path_patching import path_patch
 
 
 @pytest.fixture(scope="module")

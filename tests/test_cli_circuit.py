@@ -5,7 +5,7 @@ import json
 import pytest
 from command_line import refused
 
-from circuits import circuit_files
+from circuits.causes import circuit_files
 
 FEW = ("--n", "8", "--games", "400", "--open-neurons", "3", "--max-edges", "20", "--random-graphs", "1")
 

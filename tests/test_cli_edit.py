@@ -8,14 +8,14 @@ import pytest
 import torch
 from command_line import refused
 
-from circuits import edit_cases
-from circuits.board_edits import EditCases
-from circuits.edit_scores import score
-from circuits.interventions import METHODS
-from reports.cli_edit import parse_layers
-from reports.edit_benchmark_records import BenchmarkRecord
-from reports.edit_records import EditRecord
-from reports.pair_sources import tokens_of
+from circuits.editing import cases as edit_cases
+from circuits.editing.board_edits import EditCases
+from circuits.editing.interventions import METHODS
+from circuits.editing.scores import score
+from reports.cli.edit import parse_layers
+from reports.edits.benchmark_records import BenchmarkRecord
+from reports.edits.records import EditRecord
+from reports.patching.pair_sources import tokens_of
 
 GAME = "E5 D5 C4 F5 E2"
 
@@ -29,7 +29,7 @@ def model(tiny_files, tmp_path):
 @pytest.fixture(scope="module", autouse=True)
 def few_games():
     """Means over few games: these tests are not about them."""
-    from circuits import stream_means
+    from circuits.editing import stream_means
     from circuits.games import generate
     from probes import editing
 
@@ -161,7 +161,7 @@ def test_bad_input_is_one_line_before_anything_is_loaded(run, monkeypatch, argum
     def never(*_, **__):
         raise AssertionError("a model was loaded for input that is bad")
 
-    monkeypatch.setattr("reports.cli_edit.open_editing", never)
+    monkeypatch.setattr("reports.cli.edit.open_editing", never)
     assert said in refused(run("edit", *arguments))
 
 
@@ -194,7 +194,10 @@ def samples(text: str) -> list[str]:
 
 def test_every_sample_transcript_is_legal_and_the_examples_run(run, model, tmp_path):
     from circuits.othello import illegal_moves
-    from reports import cli_edit, cli_pairs, edit_page, pair_sources
+    from reports.cli import edit as cli_edit
+    from reports.cli import pairs as cli_pairs
+    from reports.edits import page as edit_page
+    from reports.patching import pair_sources
 
     shown = " ".join(re.sub(r"\s+", " ", run(name, "--help").stdout) for name in ("edit", "patch"))
     written = "".join(open(m.__file__).read() for m in (cli_edit, cli_pairs, edit_page, pair_sources))  # noqa: SIM115
@@ -228,7 +231,7 @@ MEASURED = ("edit-benchmark", "--cases", "6", "--tune", "2", "--two-squares", "3
 
 
 def test_the_benchmark_writes_its_page_numbers_and_cases(run, model, tmp_path, monkeypatch):
-    from circuits import edit_tuning
+    from circuits.editing import tuning as edit_tuning
 
     monkeypatch.setitem(edit_tuning.GRID, "absolute", (2.0, 4.0))  # it is not about tuning
     monkeypatch.setattr(edit_tuning, "FRACTIONS", (1.0,))

@@ -7,17 +7,17 @@ import torch
 from command_line import refused
 
 from circuits import plain
-from circuits.counterfactuals import counterfactuals
+from circuits.causes.counterfactuals import counterfactuals
+from circuits.causes.metrics import logit
+from circuits.causes.patch_results import DIRECTIONS
+from circuits.causes.patching import sweep
 from circuits.errors import InputError
-from circuits.metrics import logit
-from circuits.patch_results import DIRECTIONS
-from circuits.patching import sweep
-from reports import pair_sources
-from reports.metric_names import parse_metric
-from reports.pair_records import pairs_record
-from reports.patch_page import PatchReport
-from reports.patch_records import PatchRecord, patch_record, unpatched
-from reports.patch_words import arrival, headline, ply_words, share_text, text_table, top
+from reports.patching import pair_sources
+from reports.patching.metric_names import parse_metric
+from reports.patching.page import PatchReport
+from reports.patching.pair_records import pairs_record
+from reports.patching.records import PatchRecord, patch_record, unpatched
+from reports.patching.words import arrival, headline, ply_words, share_text, text_table, top
 
 CLEAN, CORRUPT = "E5 D5 C3 F5", "E5 D5 C4 F5"
 MOST = ("--n", "6", "--games", "400")
@@ -253,7 +253,7 @@ def test_words_say_what_the_numbers_say(small, pairs):
 
 def test_runs_that_do_not_differ_are_not_divided_by(small, pairs):
     both = pair_sources.pairs_for("C4 flipped", 3, games=400)
-    from circuits.pairs import join
+    from circuits.causes.pairs import join
 
     # Each pair and its reverse: the mean difference is nothing.
     balanced = join([both, both.swapped()])

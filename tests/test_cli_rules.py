@@ -14,14 +14,14 @@ from circuits.induction import run as driver
 from circuits.induction.records import Provenance
 from circuits.induction.run import Found
 from circuits.induction.table import RuleTable
-from circuits.rule_text import parse_rule
-from reports import verdict_build
+from circuits.rules.text import parse_rule
 from reports.checks import check_page
 from reports.found_rule import again, found_rule
-from reports.model_records import ModelRecord
+from reports.model.records import ModelRecord
 from reports.neuron import neuron_page
 from reports.records import NeuronRecord
-from reports.verdict_build import rule_of_neuron
+from reports.verdicts import build as verdict_build
+from reports.verdicts.build import rule_of_neuron
 
 
 def table_for(model_hash, layers=3, rows=6, census=True, **provenance):
@@ -87,7 +87,7 @@ def test_only_a_whole_models_table_is_kept_for_other_pages(run, model, found, tm
     assert f"kept for neuron pages: {path}" in every.stdout
     kept.keep(table_for(found["model"].hash, games=8), cache)
     more = run("rules", "--out", str(tmp_path / "all"), *options)
-    assert f"a table of more games is there: {path}" in more.stdout
+    assert f"a better table (more games, resamples or depth) is there: {path}" in more.stdout
     assert len(kept.table_of(found["model"].hash, cache)) == 18
 
 

@@ -12,10 +12,10 @@ import torch
 from circuits import checkpoints, plain
 from circuits.arithmetic import combine
 from circuits.behaviour import play_quality
-from circuits.by_game import PerGame, play_by_game
 from circuits.errors import InputError
 from circuits.games import Games, generate, save
 from circuits.gpt import initial_weights
+from circuits.training.by_game import PerGame, play_by_game
 from probes import comparison, training
 from probes.comparison import Comparison, compare
 from probes.evaluation import evaluate

@@ -15,22 +15,22 @@ from oracles_counterfactuals import (
     squares,
 )
 
-from circuits import counterfactual_search, game_streams
-from circuits.counterfactuals import (
+from circuits.causes import counterfactual_search, game_streams
+from circuits.causes.counterfactuals import (
     counterfactuals,
     for_position,
     last_move_changed,
     one_move_swapped,
     transpositions,
 )
+from circuits.causes.facts import parse_fact
+from circuits.causes.near_misses import near_misses
+from circuits.causes.pairs import KINDS, Pairs
 from circuits.errors import InputError
-from circuits.facts import parse_fact
 from circuits.features import LITERALS, PATTERNS, Features
 from circuits.games import Games, generate
-from circuits.lessons import HELD_OUT_SEED
-from circuits.near_misses import near_misses
 from circuits.notation import LABELS
-from circuits.pairs import KINDS, Pairs
+from circuits.training.lessons import HELD_OUT_SEED
 
 
 @pytest.fixture(scope="module")
@@ -205,7 +205,7 @@ def test_facts_are_the_features(pool):
         (lambda g: counterfactuals(5, "C0 mine", 5, seed=1 << 40), "away from those that training uses"),
         (lambda g: counterfactuals(g, "C0 mine", 5, plies=slice(9, 9)), "is no band of plies"),
         (lambda g: counterfactuals(g, "C0 mine", 5, kinds=()), "no kind of change: give some of last move changed"),
-        (lambda g: counterfactuals(g, "C0 mine", 5, kinds=("near miss",)), "circuits.near_misses finds those"),
+        (lambda g: counterfactuals(g, "C0 mine", 5, kinds=("near miss",)), "circuits.causes.near_misses finds those"),
         (lambda g: one_move_swapped(g, "C3 played", 5), "C3 played cannot differ where the last move is the same"),
         (
             lambda g: counterfactuals(g[:5], "D3 empty", 5),

@@ -5,13 +5,14 @@ import torch
 from oracles_edges import edge_slopes, random_pairs, wired_model, wired_pairs
 from test_path_patching import linear_model
 
-from circuits import metrics, plain
-from circuits.agreement import agreement, drawn
+from circuits import plain
+from circuits.causes import metrics
+from circuits.causes.agreement import agreement, drawn
+from circuits.causes.edge_attribution import edge_attribution, neuron_edges, neuron_scores, spread
+from circuits.causes.pairs import join
+from circuits.causes.path_patching import path_effects, path_patch
 from circuits.directions import Directions
-from circuits.edge_attribution import edge_attribution, neuron_edges, neuron_scores, spread
 from circuits.errors import InputError
-from circuits.pairs import join
-from circuits.path_patching import path_effects, path_patch
 
 OPENED = ("L0N3", "L1N100", "L0N1")
 

@@ -4,16 +4,17 @@ import pytest
 import torch
 from oracles_edges import masked, random_pairs, references
 
-from circuits import metrics, pair_runs, plain
+from circuits import plain
+from circuits.causes import metrics, pair_runs
+from circuits.causes.edges import graph
+from circuits.causes.masked_runs import MaskedRuns, means
+from circuits.causes.nodes import parse_node
+from circuits.causes.pairs import join
+from circuits.causes.path_patching import path_patch
 from circuits.checkpoints import Shape
 from circuits.directions import Directions
-from circuits.edges import graph
 from circuits.errors import InputError
 from circuits.games import generate
-from circuits.masked_runs import MaskedRuns, means
-from circuits.nodes import parse_node
-from circuits.pairs import join
-from circuits.path_patching import path_patch
 
 OPENED = ("L0N3", "L2N100", "L0N1", "L1N7")
 

@@ -4,18 +4,19 @@ import pytest
 import torch
 
 import probes
-from circuits import edit_tuning, plain
-from circuits.board_edits import join
-from circuits.edit_benchmark import run
-from circuits.edit_cases import natural, unnatural
-from circuits.edit_changes import Ground
-from circuits.edit_results import NO_EDIT, PERFECT, Benchmark
-from circuits.edit_scores import score
-from circuits.edit_tuning import tune, unit_of
+from circuits import plain
+from circuits.editing import tuning as edit_tuning
+from circuits.editing.benchmark import run
+from circuits.editing.board_edits import join
+from circuits.editing.cases import natural, unnatural
+from circuits.editing.changes import Ground
+from circuits.editing.interventions import Editor, Method
+from circuits.editing.results import NO_EDIT, PERFECT, Benchmark
+from circuits.editing.scores import score
+from circuits.editing.stream_means import stream_means
+from circuits.editing.tuning import tune, unit_of
 from circuits.errors import InputError
 from circuits.games import generate
-from circuits.interventions import Editor, Method
-from circuits.stream_means import stream_means
 
 NAMES = ("negate", "class mean")
 

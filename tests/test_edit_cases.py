@@ -8,16 +8,16 @@ import oracles_edits
 import pytest
 import torch
 
-from circuits import edit_cases
-from circuits.board_edits import ACTIONS, EditCases, edited_boards, join
-from circuits.edit_cases import load, natural, proven, published, save, unnatural
+from circuits.causes.game_streams import Batch
+from circuits.causes.variations import MADE, Positions, variations
+from circuits.editing import cases as edit_cases
+from circuits.editing.board_edits import ACTIONS, EditCases, edited_boards, join
+from circuits.editing.cases import load, natural, proven, published, save, unnatural
+from circuits.editing.retrograde import last_moves, unreachable
 from circuits.errors import InputError
-from circuits.game_streams import Batch
 from circuits.games import generate
 from circuits.notation import TOKEN_SQUARE, parse_transcript
 from circuits.othello import bits_to_bool, bool_to_bits, replay
-from circuits.retrograde import last_moves, unreachable
-from circuits.variations import MADE, Positions, variations
 
 
 def squares_of(bits) -> list[int]:

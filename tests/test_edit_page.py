@@ -8,24 +8,26 @@ from dataclasses import replace
 
 import pytest
 
-from circuits.board_edits import EditCases, parse_edit
-from circuits.edit_results import Benchmark, CaseSet, Interval, RolloutRow, Row
-from circuits.edit_scores import NAMES
-from circuits.edit_tuning import Tried, Tuning
-from circuits.effects import Ratio
+from circuits.causes.effects import Ratio
+from circuits.editing.board_edits import EditCases, parse_edit
+from circuits.editing.interventions import METHODS, Editor, Method, default
+from circuits.editing.results import Benchmark, CaseSet, Interval, RolloutRow, Row
+from circuits.editing.saliency import SaliencyScore
+from circuits.editing.scores import NAMES
+from circuits.editing.tuning import Tried, Tuning
 from circuits.errors import InputError
-from circuits.interventions import METHODS, Editor, Method, default
-from circuits.saliency import SaliencyScore
-from reports import edit_benchmark_words, edit_text, edit_words
-from reports.edit_benchmark_build import Plan, files_of, variants
-from reports.edit_benchmark_figures import names_of
-from reports.edit_benchmark_page import BenchmarkReport
-from reports.edit_benchmark_records import BenchmarkRecord, benchmark_record, share_of
-from reports.edit_build import edit_record
-from reports.edit_page import EditReport, cases_of, edit_report
-from reports.edit_records import LAYER_NORM, EditRecord, Figure
-from reports.edit_settings import SETTINGS, method_of
-from reports.patch_records import Origin
+from reports.edits import benchmark_words as edit_benchmark_words
+from reports.edits import text as edit_text
+from reports.edits import words as edit_words
+from reports.edits.benchmark_build import Plan, files_of, variants
+from reports.edits.benchmark_figures import names_of
+from reports.edits.benchmark_page import BenchmarkReport
+from reports.edits.benchmark_records import BenchmarkRecord, benchmark_record, share_of
+from reports.edits.build import edit_record
+from reports.edits.page import EditReport, cases_of, edit_report
+from reports.edits.records import LAYER_NORM, EditRecord, Figure
+from reports.edits.settings import SETTINGS, method_of
+from reports.patching.records import Origin
 
 GAME = "E5 D5 C4 F5 E2"
 
@@ -33,9 +35,9 @@ GAME = "E5 D5 C4 F5 E2"
 @pytest.fixture(scope="module")
 def editor(tiny, tiny_files):
     import probes
-    from circuits.edit_changes import Ground
+    from circuits.editing.changes import Ground
+    from circuits.editing.stream_means import stream_means
     from circuits.games import generate
-    from circuits.stream_means import stream_means
 
     readers = probes.load(tiny, tiny_files["probe"]).board_readers()
     return Editor(tiny, readers, Ground(stream_means(tiny, generate(30, 3))))
@@ -308,7 +310,7 @@ def test_every_method_named_alone_has_a_setting(editor):
 
 
 def test_the_bundled_default_is_its_own_setting():
-    """On a model of eight layers the table agrees with `circuits.interventions.default`."""
+    """On a model of eight layers the table agrees with `circuits.editing.interventions.default`."""
     strength, first, last = SETTINGS["class mean"]
     assert (strength, tuple(range(round(8 * first), round(8 * last)))) == (3.0, (3, 4, 5, 6))
 

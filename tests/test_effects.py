@@ -4,8 +4,8 @@ import oracles_effects as oracle
 import pytest
 import torch
 
-from circuits import effects
-from circuits.effects import ratio_of_sums, summarise, summarise_sums, tails
+from circuits.causes import effects
+from circuits.causes.effects import ratio_of_sums, summarise, summarise_sums, tails
 from circuits.errors import InputError
 
 

@@ -23,14 +23,18 @@ from circuits.serial import at
 from circuits.weights import heads_to_head, heads_to_neuron, neuron_to_heads
 from probes.linear import LinearProbe
 from probes.sets import ProbeSet
-from reports import head_build, head_charts, head_sentences, head_words, open_model
+from reports import open_model
 from reports.checks import PageError, check_record
-from reports.head import HeadReport, head_page
-from reports.head_checks import check_head_page, recompute, sampled_paths
-from reports.head_neighbours import neighbours
-from reports.head_records import HeadRecord
-from reports.head_view import on_kl_scale
-from reports.head_words import CLEAR, IDLE, NONE, PART, headline
+from reports.heads import build as head_build
+from reports.heads import charts as head_charts
+from reports.heads import sentences as head_sentences
+from reports.heads import words as head_words
+from reports.heads.checks import check_head_page, recompute, sampled_paths
+from reports.heads.neighbours import neighbours
+from reports.heads.page import HeadReport, head_page
+from reports.heads.records import HeadRecord
+from reports.heads.view import on_kl_scale
+from reports.heads.words import CLEAR, IDLE, NONE, PART, headline
 from reports.index_records import IndexRecord
 from reports.site import head_entry, index_page, write_site
 from reports.site_build import build_site

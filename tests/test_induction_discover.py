@@ -16,9 +16,9 @@ from circuits.induction.records import STATUSES, NeuronRule
 from circuits.induction.sample import Triple, layers, sample
 from circuits.induction.trees import grow
 from circuits.notation import PLAYABLE
-from circuits.rule_logic import equivalent
-from circuits.rule_text import parse_rule
 from circuits.rules import Count, Literal, sq
+from circuits.rules.logic import equivalent
+from circuits.rules.text import parse_rule
 
 RULES = [
     sq.C2.empty & sq.D2.theirs & sq.E2.mine,

@@ -12,7 +12,6 @@ from planted_rules import Readings
 from scipy.stats import norm
 from scipy.stats import t as student
 
-from circuits import rule_fit
 from circuits.games import generate
 from circuits.induction import beam, climb, paths
 from circuits.induction.beam import Search
@@ -23,8 +22,9 @@ from circuits.induction.sample import sample
 from circuits.induction.single_changes import around, canonical, size
 from circuits.induction.trees import grow
 from circuits.patterns import best_threshold
-from circuits.rule_logic import equivalent
 from circuits.rules import ply, sq
+from circuits.rules.logic import equivalent
+from circuits.verdicts import fit as rule_fit
 
 
 @pytest.fixture(scope="module")

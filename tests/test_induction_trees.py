@@ -19,8 +19,8 @@ from circuits.induction import bytes as byte_sums
 from circuits.induction import growth, memory
 from circuits.induction.literals import PUBLISHED, STANDARD, columns, varying
 from circuits.induction.trees import Trees, grow
-from circuits.rule_bits import Packed
 from circuits.rules import Passed, sq
+from circuits.rules.bits import Packed
 
 LEAF, SPLIT = 20, 40
 

@@ -8,17 +8,17 @@ from oracles_editing import edited_logits, gradient_steps
 
 import probes
 from circuits import plain
-from circuits.board_edits import EditCases
-from circuits.contrasts import contrasts
-from circuits.counterfactuals import counterfactuals
-from circuits.edit_cases import natural, unnatural
-from circuits.edit_changes import EPS, Ground
-from circuits.edit_scores import NAMES, ideal, score
+from circuits.causes.counterfactuals import counterfactuals
+from circuits.editing.board_edits import EditCases
+from circuits.editing.cases import natural, unnatural
+from circuits.editing.changes import EPS, Ground
+from circuits.editing.contrasts import contrasts
+from circuits.editing.interventions import METHODS, Editor, Method, default
+from circuits.editing.scores import NAMES, ideal, score
+from circuits.editing.stream_means import stream_means
 from circuits.errors import InputError
 from circuits.games import generate
-from circuits.interventions import METHODS, Editor, Method, default
 from circuits.last_ply import LastPly
-from circuits.stream_means import stream_means
 
 STRENGTH = {"negate": 2.0, "absolute": 4.0, "class mean": 2.0, "contrast": 0.5, "target vector": 3.0,
             "mean difference": 1.5, "gradient": 0.05, "head shift": 2.0}  # fmt: skip

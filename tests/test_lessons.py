@@ -7,7 +7,9 @@ from oracles import replay as slow_replay
 
 from circuits.errors import InputError
 from circuits.games import Games, generate, transcript_hash
-from circuits.lessons import (
+from circuits.notation import SQUARE_TOKEN
+from circuits.othello import random_games, replay
+from circuits.training.lessons import (
     HELD_OUT_SEED,
     SYMMETRIC_TOKENS,
     TRAINING_SEEDS,
@@ -19,8 +21,6 @@ from circuits.lessons import (
     lesson,
     total_loss,
 )
-from circuits.notation import SQUARE_TOKEN
-from circuits.othello import random_games, replay
 
 NONE = torch.zeros(0, dtype=torch.int64)
 

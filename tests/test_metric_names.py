@@ -5,10 +5,10 @@ import torch
 
 import probes as probe_files
 from circuits import plain
+from circuits.causes.metrics import logit, newly_legal
 from circuits.errors import InputError
-from circuits.metrics import logit, newly_legal
-from reports import pair_sources
-from reports.metric_names import parse_metric, parse_point, parse_subspace, places_that_reach
+from reports.patching import pair_sources
+from reports.patching.metric_names import parse_metric, parse_point, parse_subspace, places_that_reach
 
 
 @pytest.fixture(scope="module")

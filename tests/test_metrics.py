@@ -5,8 +5,8 @@ import math
 import pytest
 import torch
 
-from circuits import metrics
-from circuits.counterfactuals import counterfactuals
+from circuits.causes import metrics
+from circuits.causes.counterfactuals import counterfactuals
 from circuits.directions import Directions, unit
 from circuits.errors import InputError
 from circuits.games import generate

@@ -12,15 +12,18 @@ from test_pages import Outline
 from circuits.census import published
 from circuits.census.replaced import KINDS
 from circuits.induction.records import PARTLY, STATUSES, TREE_EXPLAINED
-from circuits.induction.trial_records import FOUND
 from circuits.serial import at
-from reports import model_census, model_charts, model_tables, model_trial
-from reports import model_words as w
-from reports.model_build import best, model_record, tally
-from reports.model_page import ModelReport, model_page
-from reports.model_records import EDGES, LISTED, ModelRecord
+from circuits.trial.records import FOUND
+from reports.model import census as model_census
+from reports.model import charts as model_charts
+from reports.model import tables as model_tables
+from reports.model import trial as model_trial
+from reports.model import words as w
+from reports.model.build import best, model_record, tally
+from reports.model.page import ModelReport, model_page
+from reports.model.records import EDGES, LISTED, ModelRecord
+from reports.model.trial_summary import summary
 from reports.text import percent
-from reports.trial_summary import summary
 
 NEURONS = 60
 

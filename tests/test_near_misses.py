@@ -5,9 +5,9 @@ import torch
 from oracles_counterfactuals import differing, holds, replayed, squares
 
 from circuits.bitboards import popcount
+from circuits.causes.near_misses import near_misses
 from circuits.errors import InputError
 from circuits.games import Games, generate
-from circuits.near_misses import near_misses
 
 
 @pytest.fixture(scope="module")

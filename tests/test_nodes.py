@@ -5,8 +5,8 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
+from circuits.causes.nodes import HOOK, Node, check_node, check_nodes, parse_node
 from circuits.errors import InputError
-from circuits.nodes import HOOK, Node, check_node, check_nodes, parse_node
 
 INDEXED = ("head", "q", "k", "v", "pattern", "neuron")
 nodes = st.one_of(

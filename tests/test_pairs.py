@@ -4,10 +4,10 @@ import oracles
 import pytest
 import torch
 
+from circuits.causes.pairs import COMPARED, KINDS, Pairs, join
 from circuits.errors import InputError
 from circuits.games import Games, generate
 from circuits.notation import LABELS, SQUARE_TOKEN, parse_transcript
-from circuits.pairs import COMPARED, KINDS, Pairs, join
 
 
 def tokens(*texts: str, width: int = 60) -> torch.Tensor:

@@ -3,13 +3,14 @@
 import pytest
 import torch
 
-from circuits import metrics, plain
-from circuits.counterfactuals import last_move_changed
-from circuits.effects import summarise
+from circuits import plain
+from circuits.causes import metrics
+from circuits.causes.counterfactuals import last_move_changed
+from circuits.causes.effects import summarise
+from circuits.causes.patching import sweep
 from circuits.errors import InputError
 from circuits.games import generate
-from circuits.patching import sweep
-from reports import patch_figures
+from reports.patching import figures as patch_figures
 
 
 @pytest.fixture(scope="module")

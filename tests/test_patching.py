@@ -5,16 +5,17 @@ import torch
 from oracles_patching import patched_value, value
 from transformer_lens import patching as peer
 
-from circuits import metrics, plain
-from circuits.changes import Subspace
-from circuits.counterfactuals import counterfactuals, last_move_changed
+from circuits import plain
+from circuits.causes import metrics
+from circuits.causes.changes import Subspace
+from circuits.causes.counterfactuals import counterfactuals, last_move_changed
+from circuits.causes.nodes import Node
+from circuits.causes.pairs import Pairs
+from circuits.causes.patching import patch, sweep
+from circuits.causes.subspaces import patch_subspace, random_subspaces, reader, readers
 from circuits.directions import Directions, unit
 from circuits.errors import InputError
 from circuits.games import generate
-from circuits.nodes import Node
-from circuits.pairs import Pairs
-from circuits.patching import patch, sweep
-from circuits.subspaces import patch_subspace, random_subspaces, reader, readers
 
 KINDS = ("embed", "pre", "mid", "post", "attn", "mlp", "head", "q", "k", "v", "pattern", "neuron")
 DENOISING, NOISING = "clean → corrupt", "corrupt → clean"

@@ -6,15 +6,16 @@ import pytest
 import torch
 from oracles_edges import path_effect, random_pairs
 
-from circuits import metrics, pair_runs, places, plain
+from circuits import plain
+from circuits.causes import metrics, pair_runs, places
+from circuits.causes.nodes import Node, parse_node
+from circuits.causes.pair_runs import chunks, windows
+from circuits.causes.path_patching import path_effects, path_patch
+from circuits.causes.places import TARGET
+from circuits.causes.senders import senders_before, senders_into
 from circuits.checkpoints import Shape
 from circuits.directions import Directions
 from circuits.errors import InputError
-from circuits.nodes import Node, parse_node
-from circuits.pair_runs import chunks, windows
-from circuits.path_patching import path_effects, path_patch
-from circuits.places import TARGET
-from circuits.senders import senders_before, senders_into
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +26,7 @@ def model(tiny):
 @pytest.fixture(scope="module")
 def pairs():
     """Pairs that differ from one ply, and from several plies before the end on."""
-    from circuits.pairs import join
+    from circuits.causes.pairs import join
 
     return join([random_pairs(4, seed=1), random_pairs(5, seed=2, depth=7)])
 

@@ -14,22 +14,23 @@ from circuits import checkpoints
 from circuits.board_readers import BoardReader
 from circuits.errors import InputError
 from circuits.games import generate
-from circuits.induction import planting, trial
-from circuits.induction import trial_records as t
-from circuits.induction.decoys import decoys, draw_claims, phi
 from circuits.induction.facts import facts
-from circuits.induction.outcomes import Host, one_literal_off, outcome, terms
-from circuits.induction.planted_model import Bed
-from circuits.induction.planting import ALONE, FAMILIES, draw_rules, margin
-from circuits.induction.pure_reading import PureReading
 from circuits.induction.records import NeuronRule, Score
 from circuits.induction.sample import Triple, layers, sample
 from circuits.notation import CENTRE
-from circuits.rule_logic import equivalent
-from circuits.rule_neighbours import literals
-from circuits.rule_text import parse_claim, parse_rule
 from circuits.rules import Literal, Or, disjunction
-from circuits.verdict_records import Estimate
+from circuits.rules.logic import equivalent
+from circuits.rules.text import parse_claim, parse_rule
+from circuits.trial import planting
+from circuits.trial import records as t
+from circuits.trial import run as trial
+from circuits.trial.decoys import decoys, draw_claims, phi
+from circuits.trial.hosts import Bed
+from circuits.trial.outcomes import Host, one_literal_off, outcome, terms
+from circuits.trial.planting import ALONE, FAMILIES, draw_rules, margin
+from circuits.trial.pure_reading import PureReading
+from circuits.verdicts.neighbours import literals
+from circuits.verdicts.records import Estimate
 
 TINY = Path(__file__).parent / "assets" / "tiny.safetensors"
 
@@ -145,7 +146,8 @@ def row(rule: str | None, *alternatives: str, **more) -> NeuronRule:
         ("C0 occupied & D1 theirs", "D1 theirs & !C0 empty", (), t.RECOVERED),
         ("C0 empty & D1 theirs", "C0 empty & D1 occupied", ("E2 mine", "D1 theirs & !C0 occupied"), t.LISTED),
         ("C0 empty & D1 theirs & E2 mine", "C0 empty & D1 theirs", (), t.SILENT),
-        ("C0 empty & D1 theirs & E2 mine", "C0 empty & D1 theirs", ("A0 mine",), t.TOLD),
+        ("C0 empty & D1 theirs & E2 mine", "C0 empty & D1 theirs", ("A0 mine",), t.SILENT),  # further off
+        ("C0 empty & D1 theirs & E2 mine", "C0 empty & D1 theirs", ("C0 empty & D1 theirs & E2 occupied",), t.TOLD),
         ("C0 empty & D1 theirs & E2 mine", "C0 empty & D1 theirs & A7 mine", (), t.SILENT),
         ("C0 empty & D1 theirs", "C0 empty & D1 theirs & A7 mine", (), t.SILENT),
         ("(C0 empty & D1 theirs) | (A0 mine & H7 mine)", "C0 empty & D1 theirs", (), t.SILENT),  # F1 of 0.8 and more

@@ -4,12 +4,12 @@ import oracles_ablation as oracle
 import pytest
 import torch
 
-from circuits.baseline import REFERENCE_GAMES, Baseline
-from circuits.components import groups_of
+from circuits.causes.baseline import REFERENCE_GAMES, Baseline
+from circuits.causes.components import groups_of
+from circuits.causes.replacements import replacement
 from circuits.errors import InputError
 from circuits.features import Features
 from circuits.games import Games, generate
-from circuits.replacements import replacement
 
 
 @pytest.fixture(scope="module")

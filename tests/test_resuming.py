@@ -9,12 +9,13 @@ import pytest
 import torch
 from test_training import CONFIG, losses, weights
 
-from circuits import games, training
+from circuits import games
 from circuits.checkpoints import read
 from circuits.errors import InputError
-from circuits.lessons import HELD_OUT_SEED
-from circuits.run_folder import RunFolder, read_log
-from circuits.training_start import COMPILE_FROM, worth_compiling
+from circuits.training import loop as training
+from circuits.training.lessons import HELD_OUT_SEED
+from circuits.training.run_folder import RunFolder, read_log
+from circuits.training.start import COMPILE_FROM, worth_compiling
 
 
 @pytest.fixture(scope="module")

@@ -6,12 +6,12 @@ from oracles import BLACK, EMPTY, WHITE, flips, legal, other
 
 import probes
 from circuits import plain
-from circuits import rollout as rollout_module
-from circuits.edit_cases import natural, unnatural
+from circuits.editing import rollout as rollout_module
+from circuits.editing.cases import natural, unnatural
+from circuits.editing.interventions import Editor, Method
+from circuits.editing.rollout import rollout
 from circuits.errors import InputError
-from circuits.interventions import Editor, Method
 from circuits.notation import TOKEN_SQUARE
-from circuits.rollout import rollout
 
 
 @pytest.fixture(scope="module")

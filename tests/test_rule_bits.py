@@ -6,12 +6,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from rule_strategies import rules
 
-from circuits import rule_bits
 from circuits.errors import InputError
 from circuits.features import LITERALS, PATTERNS, Features
 from circuits.othello import random_games, replay
-from circuits.rule_bits import Packed
 from circuits.rules import FALSE, TRUE, Line, Literal, passed, ply, sq
+from circuits.rules import bits as rule_bits
+from circuits.rules.bits import Packed
 
 # beartype picks the item of a tuple that it checks at random
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")

@@ -6,9 +6,9 @@ import oracles_rules
 import planted_rules
 import pytest
 
-from circuits.rule_colours import FORMS, colours
 from circuits.rules import black_to_move, sq
-from circuits.verdict_records import Colours
+from circuits.verdicts.colours import FORMS, colours
+from circuits.verdicts.records import Colours
 
 SUBJECT = SimpleNamespace(name="planted")
 

@@ -12,15 +12,15 @@ from hypothesis import strategies as st
 from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
 from circuits.patterns import best_threshold
-from circuits.rule_colours import colours
-from circuits.rule_fit import EXAMPLES, auc_over_games, fit, unfit
-from circuits.rule_readings import read
-from circuits.rule_rivals import rivals
-from circuits.rule_scores import learn, score, scored
-from circuits.rule_search import best_rule
-from circuits.rule_subjects import subject
 from circuits.rules import TRUE, ply, sq
-from circuits.verdict_records import Fit
+from circuits.verdicts.colours import colours
+from circuits.verdicts.fit import EXAMPLES, auc_over_games, fit, unfit
+from circuits.verdicts.readings import read
+from circuits.verdicts.records import Fit
+from circuits.verdicts.rivals import rivals
+from circuits.verdicts.scores import learn, score, scored
+from circuits.verdicts.search import best_rule
+from circuits.verdicts.subjects import subject
 
 RULE = sq.C2.empty & sq.D2.theirs
 SUBJECT = SimpleNamespace(name="planted")

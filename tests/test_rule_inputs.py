@@ -9,28 +9,28 @@ from torch import Tensor
 
 from circuits import plain
 from circuits.board_readers import COLOUR, BoardReader
-from circuits.edit_changes import Ground as EditGround
+from circuits.causes.metrics import Metric
+from circuits.causes.pairs import Pairs, join
+from circuits.causes.path_patching import path_effects
+from circuits.causes.senders import senders_before
+from circuits.editing.changes import Ground as EditGround
+from circuits.editing.interventions import Editor, Method
+from circuits.editing.stream_means import stream_means
 from circuits.features import board_state
 from circuits.games import Games, generate
 from circuits.gpt import activation
-from circuits.interventions import Editor, Method
-from circuits.metrics import Metric
 from circuits.notation import N_CTX, SQUARE_TOKEN
-from circuits.pairs import Pairs, join
-from circuits.path_patching import path_effects
 from circuits.plain import PlainModel
-from circuits.rule_board_edits import READ, board_edits, early, is_so, method
-from circuits.rule_inputs import activation_change, inputs, toggled_runs
-from circuits.rule_pair_runs import acts, end_runs
-from circuits.rule_pairs import toggles
-from circuits.rule_places import Places, draw
-from circuits.rule_readings import Ground, read
-from circuits.rule_senders import carried, first_half, scaled, senders
-from circuits.rule_subjects import Subject, direction, subject
 from circuits.rules import Literal, black_to_move, ply, sq
-from circuits.senders import senders_before
-from circuits.stream_means import stream_means
-from circuits.verdict_records import Inputs
+from circuits.verdicts.board_edits import READ, board_edits, early, is_so, method
+from circuits.verdicts.inputs import activation_change, inputs, toggled_runs
+from circuits.verdicts.pair_runs import acts, end_runs
+from circuits.verdicts.pairs import toggles
+from circuits.verdicts.places import Places, draw
+from circuits.verdicts.readings import Ground, read
+from circuits.verdicts.records import Inputs
+from circuits.verdicts.senders import carried, first_half, scaled, senders
+from circuits.verdicts.subjects import Subject, direction, subject
 
 RULE = sq.C2.empty & sq.D3.theirs & sq.E4.mine
 POINTS = tuple(f"blocks.{layer}.hook_resid_{kind}" for layer in range(3) for kind in ("mid", "post"))
@@ -202,7 +202,7 @@ def test_senders_say_why_there_are_none(model, held_out):
     del runs[None]
     named, reasons = senders(subject(model, "L2N7"), runs, 1.0)
     assert not named and len(reasons) == 3 and "too few" in reasons[0]
-    assert "circuits.senders" in senders(subject(model, "L2H1"), runs, 1.0)[1][0]
+    assert "circuits.causes.senders" in senders(subject(model, "L2H1"), runs, 1.0)[1][0]
 
 
 # ---- edits ------------------------------------------------------------------------------------------------------

@@ -11,10 +11,10 @@ from rule_strategies import SQUARES, atoms, rules
 
 from circuits.notation import LABELS
 from circuits.othello import random_games, replay
-from circuits.rule_bits import Packed
-from circuits.rule_logic import equivalent, implies, in_words, satisfiable, simplify, why_always, why_never
-from circuits.rule_text import parse_rule
 from circuits.rules import FALSE, TRUE, Rule, conjunction, passed
+from circuits.rules.bits import Packed
+from circuits.rules.logic import equivalent, implies, in_words, satisfiable, simplify, why_always, why_never
+from circuits.rules.text import parse_rule
 
 # beartype picks the item of a tuple that it checks at random
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")

@@ -9,18 +9,18 @@ import torch
 from circuits import plain
 from circuits.behaviour import legal_tokens, score_positions
 from circuits.board_readers import BoardReader
+from circuits.causes.nodes import parse_node
 from circuits.errors import InputError
 from circuits.games import generate
 from circuits.gpt import activation
-from circuits.nodes import parse_node
-from circuits.rule_controls import controls, displaced, side_by_side
-from circuits.rule_outputs import outputs
-from circuits.rule_places import draw
-from circuits.rule_readings import Ground, read
-from circuits.rule_replacement import KINDS, Levels, replaced_runs
-from circuits.rule_subjects import subject
 from circuits.rules import FALSE, TRUE, Claim, Effect, sq
-from circuits.verdict_records import Outputs
+from circuits.verdicts.controls import controls, displaced, side_by_side
+from circuits.verdicts.outputs import outputs
+from circuits.verdicts.places import draw
+from circuits.verdicts.readings import Ground, read
+from circuits.verdicts.records import Outputs
+from circuits.verdicts.replacement import KINDS, Levels, replaced_runs
+from circuits.verdicts.subjects import subject
 
 RULE = sq.C2.empty & sq.C3.theirs
 C2, MOVE = 18, 18  # the square; its number among the 60 moves

@@ -5,13 +5,13 @@ import pytest
 import torch
 from oracles_counterfactuals import LAST, all_changes, differing, replayed, squares
 
+from circuits.causes.pairs import KINDS, Pairs
 from circuits.errors import InputError
 from circuits.games import Games, generate
 from circuits.othello import replay
-from circuits.pairs import KINDS, Pairs
-from circuits.rule_pair_search import value
-from circuits.rule_pairs import toggles
 from circuits.rules import FALSE, TRUE, Line, black_to_move, conjunction, flips, ply, sq
+from circuits.verdicts.pair_search import value
+from circuits.verdicts.pairs import toggles
 
 CORNER = sq.C0.empty & sq.D1.theirs & sq.E2.mine
 RULES = {

@@ -9,12 +9,12 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuits.rule_neighbours import exchange, literals, moved, neighbours, spelled_out, sub_rules, without
-from circuits.rule_random import FACTOR, random_rules
-from circuits.rule_rivals import rivals
-from circuits.rule_scores import holm, learn, score, scored, sign_flips
 from circuits.rules import TRUE, Line, Not, black_to_move, conjunction, flips, passed, ply, sq
-from circuits.verdict_records import Rivals
+from circuits.verdicts.neighbours import exchange, literals, moved, neighbours, spelled_out, sub_rules, without
+from circuits.verdicts.random_rules import FACTOR, random_rules
+from circuits.verdicts.records import Rivals
+from circuits.verdicts.rivals import rivals
+from circuits.verdicts.scores import holm, learn, score, scored, sign_flips
 
 A, B, C, D = sq.C2.empty, sq.D2.theirs, sq.E2.mine, sq.B5.occupied
 SUBJECT = SimpleNamespace(name="planted")

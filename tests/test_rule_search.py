@@ -7,9 +7,9 @@ import planted_rules
 import pytest
 import torch
 
-from circuits.rule_scores import scored
-from circuits.rule_search import GAIN, LEAST, Search, best_rule, candidates, refine, search
 from circuits.rules import black_to_move, ply, sq
+from circuits.verdicts.scores import scored
+from circuits.verdicts.search import GAIN, LEAST, Search, best_rule, candidates, refine, search
 
 SUBJECT = SimpleNamespace(name="planted")
 
@@ -106,7 +106,7 @@ def test_refining_keeps_a_disjunction():
 
 
 def test_many_positions_are_looked_at_by_whole_games(monkeypatch):
-    monkeypatch.setattr("circuits.rule_search.MOST_POSITIONS", 2000)
+    monkeypatch.setattr("circuits.verdicts.search.MOST_POSITIONS", 2000)
     train, _ = planted_rules.planted(sq.D5.legal)
     looking = Search(scored(train, SUBJECT))
     kept = train.group[looking.kept]

@@ -11,10 +11,10 @@ from circuits.errors import InputError
 from circuits.games import MIDDLE_BAND, Games, generate
 from circuits.lean_pass import entering
 from circuits.mining import mine
-from circuits.rule_places import draw
-from circuits.rule_readings import Ground, check_band, enough_games, read, subject_values
-from circuits.rule_subjects import direction, subject
 from circuits.rules import FALSE, TRUE, ply, sq
+from circuits.verdicts.places import draw
+from circuits.verdicts.readings import Ground, check_band, enough_games, read, subject_values
+from circuits.verdicts.subjects import direction, subject
 
 NAMES = ("L1N5", "L2N100", "L1H2", "L0N3, L2N7, L0N1", "L1 post C0 mine", "L1 mid F5 empty", "L0 pre A1 theirs")
 RULE = sq.C2.empty & sq.C3.theirs
@@ -221,7 +221,7 @@ def test_neurons_that_a_mining_pass_sampled_are_not_run(model, games, monkeypatc
     run = read(model, found, games)
     asked = []
     monkeypatch.setattr(
-        "circuits.rule_readings.subject_values", lambda m, s, t: asked.append(len(t)) or subject_values(m, s, t)
+        "circuits.verdicts.readings.subject_values", lambda m, s, t: asked.append(len(t)) or subject_values(m, s, t)
     )
     sampled = read(model, found, games, sample=mining)
     torch.testing.assert_close(sampled.values, run.values, atol=2e-3, rtol=2e-3)
@@ -329,7 +329,7 @@ def test_places_are_the_seeds(ground):
 
 @pytest.mark.parametrize("name", ("L0N5", "L1N5", "L2N5", "L2H1", "L0H1", "L1 post C0 mine", "L0N3, L2N7"))
 def test_runs_at_places_are_whole_runs(ground, readers, name, monkeypatch):
-    monkeypatch.setattr("circuits.rule_places.ROWS", 7)
+    monkeypatch.setattr("circuits.verdicts.places.ROWS", 7)
     places, model = drawn(ground, name, readers=readers, n_holds=12, n_fails=10), ground.model
     found = subject(model, name, readers)
     seen = []

@@ -9,9 +9,10 @@ from rule_strategies import claims, rules
 
 from circuits.errors import InputError
 from circuits.othello import random_games, replay
-from circuits.rule_bits import Packed
-from circuits.rule_logic import equivalent
-from circuits.rule_symmetry import (
+from circuits.rules import Count, Line, Rule, ToMove, black_to_move, sq, white_to_move
+from circuits.rules.bits import Packed
+from circuits.rules.logic import equivalent
+from circuits.rules.symmetry import (
     GEOMETRIC,
     SYMMETRIC,
     absolute,
@@ -24,8 +25,7 @@ from circuits.rule_symmetry import (
     translate,
     translations,
 )
-from circuits.rule_text import parse_claim, parse_rule
-from circuits.rules import Count, Line, Rule, ToMove, black_to_move, sq, white_to_move
+from circuits.rules.text import parse_claim, parse_rule
 
 # beartype picks the item of a tuple that it checks at random
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")

@@ -8,7 +8,6 @@ from hypothesis import strategies as st
 from rule_strategies import claims, effects, rules
 
 from circuits.errors import InputError
-from circuits.rule_text import LONGEST, RuleSyntaxError, parse_claim, parse_effects, parse_rule
 from circuits.rules import (
     FALSE,
     TRUE,
@@ -23,6 +22,7 @@ from circuits.rules import (
     sq,
     white_to_move,
 )
+from circuits.rules.text import LONGEST, RuleSyntaxError, parse_claim, parse_effects, parse_rule
 
 # beartype picks the item of a tuple that it checks at random
 pytestmark = pytest.mark.filterwarnings("ignore:Do not use the `random` module")

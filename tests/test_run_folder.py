@@ -6,7 +6,7 @@ import pytest
 import torch
 
 from circuits.errors import InputError
-from circuits.run_folder import RunFolder, read_log
+from circuits.training.run_folder import RunFolder, read_log
 
 ROW = {"kind": "train", "step": 1, "games": 8}
 

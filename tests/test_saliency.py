@@ -8,12 +8,12 @@ from oracles import BLACK, EMPTY, WHITE, flanked, legal
 
 import probes
 from circuits import plain
-from circuits.board_edits import EditCases
+from circuits.editing.board_edits import EditCases
+from circuits.editing.interventions import Editor, Method
+from circuits.editing.saliency import saliency, score_maps
 from circuits.errors import InputError
 from circuits.games import generate
-from circuits.interventions import Editor, Method
 from circuits.notation import SQUARE_TOKEN
-from circuits.saliency import saliency, score_maps
 
 METHOD = Method("absolute", 5.0, (0, 1))
 DIRECTIONS = ("N", "NE", "E", "SE", "S", "SW", "W", "NW")

@@ -4,15 +4,15 @@ import oracles_ablation as oracle
 import pytest
 import torch
 
-from circuits.ablated_runs import ablated
-from circuits.ablation import EVERYWHERE, ablate
-from circuits.baseline import Baseline
-from circuits.components import groups_of
+from circuits.causes.ablated_runs import ablated
+from circuits.causes.ablation import EVERYWHERE, ablate
+from circuits.causes.baseline import Baseline
+from circuits.causes.components import groups_of
+from circuits.causes.nodes import Node, parse_node
+from circuits.causes.replacements import replacement
+from circuits.causes.self_repair import LAYER_NORM, TOGETHER, self_repair
 from circuits.errors import InputError
 from circuits.games import generate
-from circuits.nodes import Node, parse_node
-from circuits.replacements import replacement
-from circuits.self_repair import LAYER_NORM, TOGETHER, self_repair
 
 ACROSS = ["L0H0", "L0H3", "L0N2", "L1H2", "L1N4", "L2 attn", "L2N100"]
 

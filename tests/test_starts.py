@@ -3,18 +3,19 @@
 import pytest
 import torch
 
-from circuits import metrics, plain
-from circuits.changes import Subspace
-from circuits.circuit_search import find_circuit
-from circuits.counterfactuals import counterfactuals
+from circuits import plain
+from circuits.causes import metrics
+from circuits.causes.changes import Subspace
+from circuits.causes.circuit_search import find_circuit
+from circuits.causes.counterfactuals import counterfactuals
+from circuits.causes.edge_attribution import edge_attribution, neuron_scores
+from circuits.causes.edges import graph
+from circuits.causes.masked_runs import MaskedRuns, means
+from circuits.causes.nodes import Node
+from circuits.causes.patching import patch
 from circuits.directions import Directions, unit
-from circuits.edge_attribution import edge_attribution, neuron_scores
-from circuits.edges import graph
 from circuits.errors import InputError
 from circuits.games import generate
-from circuits.masked_runs import MaskedRuns, means
-from circuits.nodes import Node
-from circuits.patching import patch
 
 
 @pytest.fixture(scope="module")

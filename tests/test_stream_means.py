@@ -4,9 +4,9 @@ import pytest
 import torch
 
 from circuits import plain
+from circuits.editing.stream_means import StreamMeans, edit_points, stream_means
 from circuits.errors import InputError
 from circuits.games import generate
-from circuits.stream_means import StreamMeans, edit_points, stream_means
 
 
 @pytest.fixture(scope="module")

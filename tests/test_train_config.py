@@ -9,10 +9,10 @@ from command_line import refused
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuits import training
 from circuits.errors import InputError
-from circuits.train_card import command_of
-from circuits.train_config import SIZES, TrainConfig, frozen_layers, shape_of
+from circuits.training import loop as training
+from circuits.training.card import command_of
+from circuits.training.config import SIZES, TrainConfig, frozen_layers, shape_of
 
 
 def test_sizes_by_name_and_by_dimension():

@@ -11,12 +11,13 @@ from pathlib import Path
 import pytest
 import torch
 
-from circuits import checkpoints, games, training
+from circuits import checkpoints, games
 from circuits.checkpoints import Shape
 from circuits.errors import InputError
 from circuits.gpt import GPT
-from circuits.run_folder import RunFolder, read_log
-from circuits.train_config import TrainConfig
+from circuits.training import loop as training
+from circuits.training.config import TrainConfig
+from circuits.training.run_folder import RunFolder, read_log
 
 SMALL = Shape(n_layers=2, d_model=32, n_heads=2, d_head=16, d_mlp=64)
 CONFIG = TrainConfig(
@@ -108,7 +109,7 @@ def test_a_killed_run_goes_on_from_its_last_state(whole, tmp_path):
     """kill -9 in the middle, a torn last line in the log: the resumed run is the uninterrupted one."""
     code = (
         "import torch; torch.set_num_threads(1)\n"
-        "from circuits import training\nfrom circuits.train_config import TrainConfig\n"
+        "from circuits.training import loop as training\nfrom circuits.training.config import TrainConfig\n"
         f"training.train(TrainConfig.from_dict({CONFIG.to_dict()!r}), {str(tmp_path / 'run')!r}, save_seconds=0.0)"
     )
     process = subprocess.Popen([sys.executable, "-c", code], cwd=ROOT, env=os.environ | {"PYTHONPATH": str(ROOT)})
@@ -147,7 +148,7 @@ def test_two_processes_train_as_one_does(whole, tmp_path):
     """Under torchrun, on the CPU: equal to rounding."""
     code = (
         "import torch; torch.set_num_threads(1)\n"
-        "from circuits import training\nfrom circuits.train_config import TrainConfig\n"
+        "from circuits.training import loop as training\nfrom circuits.training.config import TrainConfig\n"
         f"training.train(TrainConfig.from_dict({CONFIG.to_dict()!r}), {str(tmp_path / 'run')!r})"
     )
     (tmp_path / "go.py").write_text(code)
@@ -291,7 +292,7 @@ def test_bf16_and_fp32_learn_alike(tmp_path):
 
 def test_gradients_are_those_of_the_slow_objective(whole):
     """The first step's gradient against one worked out position by position in float64."""
-    from circuits import lessons
+    from circuits.training import lessons
 
     source = lessons.RandomGames(0, torch.zeros(0, dtype=torch.int64))
     shown = source.batch(0, 4)

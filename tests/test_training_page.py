@@ -20,16 +20,18 @@ from circuits import plain
 from circuits.behaviour import play_quality
 from circuits.checkpoints import Shape
 from circuits.errors import InputError
-from circuits.lessons import held_out_games
-from circuits.train_config import TrainConfig
+from circuits.training.config import TrainConfig
+from circuits.training.lessons import held_out_games
 from probes.published import LINEAR_BLACK_WHITE, LINEAR_MINE_THEIRS, PATTERN_NEURONS, PUBLISHED
 from probes.specimen import Specimen
-from reports import training_curves, training_figures, training_runs
 from reports.curves import Curve, curves, log_ticks
 from reports.text import count, number
 from reports.thinning import thin
-from reports.training_page import build
-from reports.training_runs import read_run, uniform_guess
+from reports.training import curves as training_curves
+from reports.training import figures as training_figures
+from reports.training import runs as training_runs
+from reports.training.page import build
+from reports.training.runs import read_run, uniform_guess
 
 CONFIG = TrainConfig(shape=Shape(2, 32, 4, 8, 64), games=6400, batch=64, log_every=10, eval_games=20,
                      final_eval_games=40, dropout=0.1)  # fmt: skip
@@ -401,11 +403,12 @@ def test_the_command_makes_the_run_and_the_python_lines_run(folder, page, monkey
     assert f"{COMMAND} --out first" in commands
     again = next(c for c in commands if "TrainConfig" in c)
     asked = []
-    monkeypatch.setattr("circuits.training.train", lambda config, out: asked.append(config))
+    monkeypatch.setattr("circuits.training.loop.train", lambda config, out: asked.append(config))
     exec(again, {})
     assert asked == [CONFIG]
     lines = [
-        html_words.unescape(c) for c in re.findall(r"<code>(from reports import training_figures.*?)</code>", page)
+        html_words.unescape(c)
+        for c in re.findall(r"<code>(from reports.training import figures as training_figures.*?)</code>", page)
     ]
     assert len(lines) == len(training_curves.FIGURES)
     for line in lines:

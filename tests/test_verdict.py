@@ -8,18 +8,18 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from circuits import verdict_checks
-from circuits import verdict_grades as g
 from circuits.errors import InputError
 from circuits.games import generate
 from circuits.notation import LABELS, SQUARE_TOKEN
 from circuits.plain import of
-from circuits.rule_readings import Ground
-from circuits.rule_subjects import direction
 from circuits.rules import sq
-from circuits.verdict import test as try_rule
-from circuits.verdict_records import Check, Estimate, Inputs, Toggle, Verdict
-from circuits.verdict_words import summary
+from circuits.verdicts import checks as verdict_checks
+from circuits.verdicts import grades as g
+from circuits.verdicts.readings import Ground
+from circuits.verdicts.records import Check, Estimate, Inputs, Toggle, Verdict
+from circuits.verdicts.subjects import direction
+from circuits.verdicts.verdict import test as try_rule
+from circuits.verdicts.words import summary
 
 
 @pytest.fixture(scope="module")

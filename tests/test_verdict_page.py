@@ -11,34 +11,32 @@ from synthetic_record import positions_of, record_of
 from synthetic_verdict import RULE, estimate, fit, inputs, outputs, rivals, toggle, verdict, verdict_of
 from test_pages import Outline
 
-from circuits import verdict_grades as g
 from circuits.errors import InputError
 from circuits.features import LITERALS
 from circuits.notation import LABELS
-from circuits.rule_text import parse_claim, parse_rule
 from circuits.rules import sq
+from circuits.rules.text import parse_claim, parse_rule
 from circuits.serial import Record, at
-from circuits.verdict_records import Example, Verdict
-from reports import (
-    rule_boards,
-    rule_positions,
-    verdict_charts,
-    verdict_inputs,
-    verdict_plots,
-    verdict_tables,
-    verdict_top,
-    verdict_writes,
-)
-from reports import verdict_words as w
+from circuits.verdicts import grades as g
+from circuits.verdicts.records import Example, Verdict
 from reports.boards import corner
 from reports.checks import PageError, check_page, number_in
-from reports.head import head_page
-from reports.head_checks import check_head_page
-from reports.head_records import HeadRecord
-from reports.heatmaps import Dot, dots
+from reports.heads.checks import check_head_page
+from reports.heads.page import head_page
+from reports.heads.records import HeadRecord
 from reports.neuron import neuron_page
+from reports.patching.heatmaps import Dot, dots
 from reports.records import NeuronRecord
-from reports.verdict_page import VerdictReport, verdict_html
+from reports.verdicts import boards as rule_boards
+from reports.verdicts import charts as verdict_charts
+from reports.verdicts import inputs as verdict_inputs
+from reports.verdicts import plots as verdict_plots
+from reports.verdicts import positions as rule_positions
+from reports.verdicts import tables as verdict_tables
+from reports.verdicts import top as verdict_top
+from reports.verdicts import words as w
+from reports.verdicts import writes as verdict_writes
+from reports.verdicts.page import VerdictReport, verdict_html
 
 PARTS = ("fit", "rivals", "inputs", "outputs", "colours")
 SECTIONS = ("fits", "rivals", "inputs", "outputs", "colours", "checks")

@@ -25,8 +25,8 @@ from circuits.features import PATTERNS
 from circuits.induction.records import NeuronRule
 from circuits.induction.sample import Side
 from circuits.notation import N_SQUARES
-from circuits.rule_bits import Packed
 from circuits.rules import Atom, Line, Literal, Or, Rule
+from circuits.rules.bits import Packed
 
 #: share of mean_on - mean_off by which a group of terms must lift the activation by itself
 CARRIES = 0.5

@@ -21,9 +21,9 @@ from circuits.census.redundancy import same
 from circuits.errors import InputError
 from circuits.induction.records import NeuronRule
 from circuits.induction.sample import LayerActs, Sample, Side, layers
-from circuits.rule_symmetry import symmetric
-from circuits.rule_text import parse_rule
 from circuits.rules import Literal, Rule
+from circuits.rules.symmetry import symmetric
+from circuits.rules.text import parse_rule
 
 #: held-out games over which the final LayerNorm's scale is averaged
 _SCALE_GAMES = 64

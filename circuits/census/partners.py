@@ -1,6 +1,6 @@
 """Partners: neurons that do for one side of the board what another does for its image.
 
-Three maps of the board besides the identity keep the coloured start (`circuits.rule_symmetry.SYMMETRIC`): they take
+Three maps of the board besides the identity keep the coloured start (`circuits.rules.symmetry.SYMMETRIC`): they take
 legal games to legal games. Run the model on a game and on its image; neuron m is the *partner* of n under the map if m
 does on the game what n does on its image:
 
@@ -21,8 +21,8 @@ from torch import Tensor
 
 from circuits.induction.sample import Sample, Side
 from circuits.notation import N_CTX, PLAYABLE, token
-from circuits.rule_bits import Packed
-from circuits.rule_symmetry import SYMMETRIC, map_square
+from circuits.rules.bits import Packed
+from circuits.rules.symmetry import SYMMETRIC, map_square
 
 #: the maps other than the identity
 MAPS = tuple(name for name in SYMMETRIC if name != "identity")

@@ -8,7 +8,7 @@
 
 Published code counts 1036 patterns, 76 of them on the centre squares, where nobody plays and which never hold; 960 is
 the other denominator. A term can only imply a pattern that holds wherever it does at a sample's positions, so logic
-(`circuits.rule_logic`) is asked about the few that pass.
+(`circuits.rules.logic`) is asked about the few that pass.
 """
 
 from collections.abc import Sequence
@@ -22,9 +22,9 @@ from circuits.census.families import terms
 from circuits.features import PATTERNS
 from circuits.notation import PLAYABLE
 from circuits.pattern_neurons import PatternNeurons
-from circuits.rule_bits import Packed
-from circuits.rule_logic import implies
 from circuits.rules import Line, Literal, Rule
+from circuits.rules.bits import Packed
+from circuits.rules.logic import implies
 from circuits.serial import Record
 
 #: patterns on squares where moves are made, and those that published code counts

@@ -17,7 +17,7 @@ from circuits.induction.facts import Facts
 from circuits.induction.records import TREE_EXPLAINED, NeuronRule
 from circuits.induction.sample import LayerActs
 from circuits.induction.trees import Trees
-from circuits.rule_text import parse_rule
+from circuits.rules.text import parse_rule
 
 #: held-out games that are run with neurons replaced
 GAMES = 200

@@ -2,7 +2,7 @@
 
 Rules that differ at any position of any game are not equivalent. So rules are first told apart by where they hold at a
 sample's positions (packed bits, a few hundred words), and only those that hold at the same ones are asked about by
-logic (`circuits.rule_logic.equivalent`). Up to the four maps of the board that keep the coloured start, a rule is told
+logic (`circuits.rules.logic.equivalent`). Up to the four maps of the board that keep the coloured start, a rule is told
 apart by the least of the four columns of its images.
 """
 
@@ -10,10 +10,10 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from circuits.rule_bits import Packed
-from circuits.rule_logic import equivalent
-from circuits.rule_symmetry import symmetric
 from circuits.rules import Rule
+from circuits.rules.bits import Packed
+from circuits.rules.logic import equivalent
+from circuits.rules.symmetry import symmetric
 
 
 @dataclass(frozen=True, eq=False)

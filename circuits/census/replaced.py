@@ -29,15 +29,15 @@ from torch import Tensor
 from tqdm.auto import tqdm
 
 from circuits.activations import BATCH
+from circuits.causes.effects import BOOTSTRAP, bootstrap_draws
 from circuits.census.replaced_runs import Batch, Tally
-from circuits.effects import BOOTSTRAP, bootstrap_draws
 from circuits.errors import InputError
 from circuits.games import Games
 from circuits.plain import PlainModel
-from circuits.rule_readings import check_band, groups
-from circuits.rule_replacement import divergence
 from circuits.serial import Record
-from circuits.verdict_records import Estimate
+from circuits.verdicts.readings import check_band, groups
+from circuits.verdicts.records import Estimate
+from circuits.verdicts.replacement import divergence
 
 #: random sets of neurons, of whose runs the mean is taken
 RANDOM_SETS = 3

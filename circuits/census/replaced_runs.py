@@ -9,8 +9,8 @@ from torch import Tensor
 from circuits.behaviour import legal_tokens, score_positions
 from circuits.games import Games
 from circuits.plain import PlainModel
-from circuits.rule_scores import estimate
-from circuits.verdict_records import Estimate
+from circuits.verdicts.records import Estimate
+from circuits.verdicts.scores import estimate
 
 
 @dataclass(frozen=True, eq=False)

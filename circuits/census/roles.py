@@ -27,8 +27,8 @@ from torch import Tensor
 from circuits.induction.sample import LayerActs, Sample, Side
 from circuits.notation import LABELS, N_CTX, N_MOVES, N_SQUARES, PLAYABLE
 from circuits.patterns import best_threshold
-from circuits.rule_scores import skill
 from circuits.rules import Literal, ToMove
+from circuits.verdicts.scores import skill
 
 #: held-out variance that the best literal of a kind explains, of a just-played or a flip neuron
 ROLE = 0.1

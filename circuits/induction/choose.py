@@ -38,7 +38,7 @@ from circuits.induction.climb import PRICE
 from circuits.induction.facts import Facts
 from circuits.induction.measure import ByGame
 from circuits.induction.single_changes import Around, Terms, size
-from circuits.rule_logic import equivalent
+from circuits.rules.logic import equivalent
 
 KEEP, APART, BETTER, SURELY = 3.0, 2.0, 3.0, 5.0
 #: alternatives, and candidates that are looked at, as short ones and longer ones each

@@ -6,7 +6,7 @@ COLUMNS = {
     "neuron": "its number in the layer",
     "status": "explained, partly, clock, unexplained or dead, by the thresholds of circuits.induction.records",
     "source": "where the rule comes from: tree or conjunction",
-    "rule": "the rule, as circuits.rule_text reads it",
+    "rule": "the rule, as circuits.rules.text reads it",
     "literals": "literals of the rule",
     "terms": "ANDs that the rule is an OR of",
     "mean_on": "mean activation where the rule holds, training games",

@@ -16,7 +16,7 @@ import numpy as np
 import pyarrow as pa
 
 from circuits.serial import Record
-from circuits.verdict_records import Estimate
+from circuits.verdicts.records import Estimate
 
 AnyRecord = TypeVar("AnyRecord", bound=Record)
 

@@ -27,7 +27,7 @@ from circuits.induction.sample import LayerActs, Side, Triple
 from circuits.induction.single_changes import Terms
 from circuits.induction.threads import one_thread, side_by_side
 from circuits.induction.trees import Trees, grow
-from circuits.rule_logic import equivalent, simplify
+from circuits.rules.logic import equivalent, simplify
 
 #: neurons searched at a time
 BATCH = 64

@@ -1,7 +1,8 @@
 """Where a model's table of rules is kept: the user's cache folder, and for the bundled model the package.
 
-A command that finds the rules of all layers leaves its table in the cache folder under the model's hash, unless one of
-more games is there. `table_of` gives the table of most games. The package may hold a trial on planted truth too.
+A command that finds the rules of all layers leaves its table in the cache folder under the model's hash, unless a
+better one is there: of more games, or of as many with more resamples or deeper trees. `table_of` gives the best. The
+package may hold a trial on planted truth too.
 """
 
 from importlib.resources import as_file, files
@@ -10,7 +11,7 @@ from pathlib import Path
 from circuits.errors import InputError
 from circuits.games import Games
 from circuits.induction.table import RuleTable
-from circuits.induction.trial_records import Trial
+from circuits.trial.records import Trial
 
 BUNDLED = files("circuits") / "assets" / "rules.parquet"
 BUNDLED_TRIAL = files("circuits") / "assets" / "trial.json"
@@ -21,7 +22,7 @@ def path_in(cache: Path, model_hash: str) -> Path:
 
 
 def table_of(model_hash: str, cache: Path | None) -> RuleTable | None:
-    """The table of this very model that was made on most games; None where there is none.
+    """The best table of this very model; None where there is none.
 
     Raises:
         InputError: a table in the cache folder that cannot be read.
@@ -33,18 +34,23 @@ def table_of(model_hash: str, cache: Path | None) -> RuleTable | None:
     if cache is not None and path_in(cache, model_hash).is_file():
         found.append(RuleTable.load(path_in(cache, model_hash)))
     own = [table for table in found if table.provenance.model == model_hash]
-    return max(own, key=lambda table: table.provenance.games, default=None)
+    return max(own, key=_rank, default=None)
+
+
+def _rank(table: RuleTable) -> tuple[int, int, int]:
+    made = table.provenance
+    return made.games, made.resamples, made.depth
 
 
 def keep(table: RuleTable, cache: Path) -> bool:
-    """Leave a table in the cache folder; whether it was written: not in the place of one of more games.
+    """Leave a table in the cache folder; whether it was written: not in the place of a better one.
 
     Raises:
         InputError: the folder cannot be written.
     """
     path = path_in(cache, table.provenance.model)
     try:
-        if path.is_file() and RuleTable.load(path).provenance.games > table.provenance.games:
+        if path.is_file() and _rank(RuleTable.load(path)) > _rank(table):
             return False
     except InputError:  # damaged: a new one takes its place
         pass

@@ -15,8 +15,8 @@ from torch import Tensor
 from circuits.errors import InputError
 from circuits.induction.memory import check_fits
 from circuits.notation import N_SQUARES, PLAYABLE
-from circuits.rule_bits import Packed
 from circuits.rules import Atom, Count, Literal, Passed, ToMove
+from circuits.rules.bits import Packed
 
 #: as published: all 64 squares, although the four in the centre are never empty and never played
 PUBLISHED: tuple[Atom, ...] = tuple(

@@ -1,8 +1,8 @@
 """What a rule is worth for a neuron: `records.Score`, and the baselines beside it. Many neurons, one rule each.
 
-As `circuits.rule_fit.fit` has it: levels and the threshold of most F1 from training games, everything else on held-out
-games; the interval is a bootstrap over games, `DRAWS` samples. Baselines: the variance that the means of the plies
-explain, and what a rule explains of activations dealt to other games at the same ply.
+As `circuits.verdicts.fit.fit` has it: levels and the threshold of most F1 from training games, everything else on
+held-out games; the interval is a bootstrap over games, `DRAWS` samples. Baselines: the variance that the means of the
+plies explain, and what a rule explains of activations dealt to other games at the same ply.
 """
 
 from functools import lru_cache
@@ -12,13 +12,13 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
-from circuits.effects import bootstrap_draws, tails
+from circuits.causes.effects import bootstrap_draws, tails
 from circuits.induction.records import Score
 from circuits.induction.sample import Sample, Side
 from circuits.notation import N_CTX
-from circuits.rule_neighbours import literals
 from circuits.rules import Or, Rule
-from circuits.verdict_records import Estimate
+from circuits.verdicts.neighbours import literals
+from circuits.verdicts.records import Estimate
 
 #: bootstrap samples behind an interval
 DRAWS = 200

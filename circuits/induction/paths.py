@@ -201,7 +201,7 @@ def _joined(nodes: list[int]) -> list[int]:
 
 
 def _packed(holds: Bool[np.ndarray, "n"]) -> UInt64[np.ndarray, "word"]:
-    """As `circuits.rule_bits.Packed.pack`."""
+    """As `circuits.rules.bits.Packed.pack`."""
     octets = np.zeros(-(-len(holds) // 64) * 8, np.uint8)
     octets[: -(-len(holds) // 8)] = np.packbits(holds, bitorder="little")
     return octets.view(np.uint64)

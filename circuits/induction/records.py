@@ -9,7 +9,7 @@ means over training positions, and ``variance_explained`` is what they explain o
 from dataclasses import dataclass, field
 
 from circuits.serial import Record
-from circuits.verdict_records import Estimate
+from circuits.verdicts.records import Estimate
 
 #: held-out variance that a rule's two means explain, lower end of the interval over games
 EXPLAINED = 0.5

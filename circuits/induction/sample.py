@@ -19,15 +19,15 @@ from jaxtyping import Float, Int
 from torch import Tensor
 from tqdm.auto import tqdm
 
+from circuits.causes.incremental import SLICE, mlp, normalised
 from circuits.errors import InputError
 from circuits.games import MIDDLE_BAND, Games
 from circuits.gpt import activation
-from circuits.incremental import SLICE, mlp, normalised
 from circuits.lean_pass import middle
 from circuits.othello_model import OthelloModel
 from circuits.plain import PlainModel, of
-from circuits.rule_bits import Packed
-from circuits.rule_readings import check_band
+from circuits.rules.bits import Packed
+from circuits.verdicts.readings import check_band
 
 #: shares of the games
 TUNE, HELD_OUT = 0.15, 0.25

@@ -1,0 +1,1 @@
+"""The causal section of a neuron's page."""

@@ -1,0 +1,1 @@
+"""The pages of one edit and of the benchmark of editing."""

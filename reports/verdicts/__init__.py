@@ -1,0 +1,1 @@
+"""The page of a verdict, and its section on a neuron's."""
