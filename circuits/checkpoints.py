@@ -206,7 +206,17 @@ def write(checkpoint: Checkpoint, path: str | os.PathLike, dtype: torch.dtype = 
             raise InputError(f"{name} does not fit {str(dtype).removeprefix('torch.')}; write the model as float32")
     metadata = {"config": json.dumps(asdict(checkpoint.shape)), "card": json.dumps(checkpoint.card), "format": "pt"}
     with write_whole(path) as temporary:
-        temporary.write_bytes(save(tensors, metadata))
+        temporary.write_bytes(_in_order(save(tensors, metadata)))
+
+
+def _in_order(content: bytes) -> bytes:
+    """A safetensors file with its metadata in order: the library's own order changes from run to run."""
+    size = int.from_bytes(content[:8], "little")
+    header = json.loads(content[8 : 8 + size])
+    header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+    text = json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode()
+    text += b" " * (-len(text) % 8)  # so that the weights stay aligned
+    return len(text).to_bytes(8, "little") + text + content[8 + size :]
 
 
 def from_bytes(content: bytes, path: Path, heads: int | None = None, act: str | None = None) -> Checkpoint:

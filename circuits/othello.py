@@ -236,11 +236,13 @@ def _chunks(games: int, device: torch.device) -> Iterator[slice]:
     return (slice(i, min(i + chunk, games)) for i in range(0, games, chunk))
 
 
-def random_games(n: int, seed: int, first: int = 0, device: str | torch.device = "cpu") -> UInt8[Tensor, "n 60"]:
+def random_games(
+    n: int, seed: int, first: int | Int[Tensor, "n"] = 0, device: str | torch.device = "cpu"
+) -> UInt8[Tensor, "n 60"]:
     """Games by uniform choice among the legal moves, as tokens, padded with 0 after the end.
 
-    Game ``i`` depends on ``seed`` and ``first + i`` alone: the choice at a ply is a hash of (seed, game,
-    ply), so any split into batches, and any device, gives the same games. The bias of a choice is below
+    Game ``i`` depends on ``seed`` and ``first + i`` (or ``first[i]``) alone: the choice at a ply is a hash of (seed,
+    game, ply), so any split into batches, and any device, gives the same games. The bias of a choice is below
     2^-25 (a 31-bit fraction scaled to at most 33 moves).
 
     Raises:
@@ -253,9 +255,10 @@ def random_games(n: int, seed: int, first: int = 0, device: str | torch.device =
     square_token, select = SQUARE_TOKEN.to(device, torch.uint8), SELECT_IN_BYTE.to(device)
     golden = signed64(GOLDEN)
     key = mix64(mix64(torch.tensor(signed64(seed), device=device) + golden))
+    numbers = first.to(device) if isinstance(first, Tensor) else torch.arange(first, first + n, device=device)
     for rows in _chunks(n, device):
         table = _Table.empty(2, rows.stop - rows.start, device)
-        state = mix64(torch.arange(first + rows.start, first + rows.stop, device=device) * golden + key)
+        state = mix64(numbers[rows] * golden + key)
         for ply in range(N_MOVES):
             legal = table.legal_before(ply)
             square = choose(legal, mix64(state + signed64(GOLDEN * (ply + 1))), select)

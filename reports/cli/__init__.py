@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from circuits.errors import InputError
+from reports.cli import atlas as cli_atlas
 from reports.cli import circuit as cli_circuit
 from reports.cli import compare as cli_compare
 from reports.cli import edit as cli_edit
@@ -24,6 +25,7 @@ from reports.cli import games as cli_games
 from reports.cli import head as cli_head
 from reports.cli import patch as cli_patch
 from reports.cli import probe as cli_probe
+from reports.cli import query as cli_query
 from reports.cli import rules as cli_rules
 from reports.cli import test as cli_test
 from reports.cli import train as cli_train
@@ -62,10 +64,12 @@ app.command()(cli_export.export)
 app.command()(cli_head.head)
 app.command()(cli_test.test)
 app.command()(cli_rules.rules)
+app.command()(cli_atlas.atlas)
 app.command()(cli_patch.patch)
 app.command()(cli_circuit.circuit)
 app.command()(cli_edit.edit)
 app.command()(cli_edit_benchmark.edit_benchmark)
+app.command()(cli_query.query)
 
 # typer carries its own copy of click, so its usage errors are reached through the one that it exports.
 _UsageError = typer.BadParameter.__mro__[1]

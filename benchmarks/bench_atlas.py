@@ -1,0 +1,153 @@
+"""The atlas's pass against the bare forward pass and against loops; its cost by games, its memory, its other parts.
+
+python benchmarks/bench_atlas.py [--games 20000] [--loop-games 32] [--repeats 3] [--parts]
+
+pass       all accumulators on, shard by shard as the atlas does, against the forward pass over the same games
+           (in plain torch, and as TransformerLens computes it), in pieces that take turns so that a machine which
+           slows down slows all
+loops      `run_with_cache` and a loop over neurons, keeping what the pass keeps of each, on a few games, by games/s
+linear     seconds of the pass at 1, 4 and 16 times as many games
+memory     peak of a process of its own at 1 and at 16 times, above what it had before the pass
+parts      (--parts) one part of each other kind, timed apart
+"""
+
+import argparse
+import os
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+
+import torch
+from bench_mining import forward as forward_lens
+from bench_mining import loop, peak_megabytes
+
+import probes
+from circuits import models, plain
+from circuits.activations import BATCH, stream
+from circuits.atlas.plan import SHARD_GAMES
+from circuits.atlas.streamed import Streamed, streamed
+from circuits.games import MIDDLE_BAND, Games, generate
+
+FORWARD_TARGET, LOOP_TARGET = 2.0, 10.0
+SMALL = 250
+
+
+def forward(model: plain.PlainModel, games: Games) -> None:
+    for _ in stream(model, games):
+        pass
+
+
+def timed(run: Callable[[], object]) -> float:
+    begun = time.perf_counter()
+    run()
+    return time.perf_counter() - begun
+
+
+def shards(model: plain.PlainModel, readers: dict, games: Games) -> Streamed:
+    """The pass as the atlas makes it: by shards, merged."""
+    total: Streamed | None = None
+    for part in games.batches(SHARD_GAMES):
+        own = streamed(model, part, readers, MIDDLE_BAND)
+        total = own if total is None else total.merge(own)
+    assert total is not None
+    return total
+
+
+def memory(n: int) -> None:
+    model = plain.load()
+    readers, games = probes.load(model).board_readers(), generate(n)
+    forward(model, games[:BATCH])
+    before = peak_megabytes()
+    shards(model, readers, games)
+    print(peak_megabytes() - before)
+
+
+def main(n: int, loop_games: int, repeats: int) -> None:
+    model, lens = plain.load(), models.load()
+    readers, games = probes.load(model).board_readers(), generate(n)
+    forward(model, games[:BATCH])
+    forward_lens(lens, games[:BATCH])
+    totals = {"bare forward pass": 0.0, "bare forward pass, TransformerLens": 0.0, "the atlas's pass": 0.0}
+    ratios: list[tuple[float, float]] = []
+    for part in games.batches(SHARD_GAMES):
+        bare = timed(lambda part=part: forward(model, part))
+        lensed = timed(lambda part=part: forward_lens(lens, part))
+        whole = timed(lambda part=part: streamed(model, part, readers, MIDDLE_BAND))
+        for name, seconds in zip(totals, (bare, lensed, whole), strict=True):
+            totals[name] += seconds
+        ratios.append((whole / bare, whole / lensed))
+    threads = torch.get_num_threads()
+    print(f"{model.name}, {n} games in shards of {SHARD_GAMES}, {threads} threads, {len(readers)} points probed")
+    for name, seconds in totals.items():
+        print(f"  {name:38} {n / seconds:7.1f} games/s")
+    for i, said in enumerate(("the forward pass", "the forward pass by TransformerLens")):
+        middle = statistics.median(ratio[i] for ratio in ratios)
+        spread = f"{min(r[i] for r in ratios):.2f} to {max(r[i] for r in ratios):.2f}"
+        print(f"  the pass takes {middle:.2f} x {said} (median of {len(ratios)} shards, {spread}; "
+              f"target: at most {FORWARD_TARGET:g})")  # fmt: skip
+    few, found = games[:loop_games], []
+    for _ in range(repeats):
+        looped = timed(lambda: loop(lens, few, BATCH, True)) / len(few)
+        found.append(looped / (totals["the atlas's pass"] / n))
+    print(f"  {statistics.median(found):.0f} x as fast as run_with_cache and a loop over neurons in batches, same "
+          f"statistics of neurons ({len(few)} games; target: at least {LOOP_TARGET:g})")  # fmt: skip
+    base = min(SMALL, n // 16 or 1)
+    seconds = {k: timed(lambda k=k: shards(model, readers, games[: k * base])) for k in (1, 4, 16)}
+    said = ", ".join(f"{k * base} games {s:.1f} s ({1000 * s / (k * base):.1f} ms a game)" for k, s in seconds.items())
+    print(f"  linear: {said}")
+    own = os.environ | {"MALLOC_MMAP_THRESHOLD_": "65536"}
+    peaks = [
+        float(subprocess.check_output([sys.executable, __file__, "--memory", str(k * base)], env=own)) for k in (1, 16)
+    ]
+    print(f"  peak memory of the pass: {peaks[0]:.0f} MB for {base} games, {peaks[1]:.0f} MB for {16 * base}")
+
+
+def parts() -> None:
+    """One part of each other kind, as a worker computes it, on one thread."""
+    import tempfile
+
+    from circuits.atlas.drivers import Local
+    from circuits.atlas.plan import Plan, Settings, code, torch_version
+    from circuits.atlas.run import Inputs, _Run
+    from circuits.atlas.sources import Source
+    from circuits.atlas.store import Store
+    from circuits.atlas.work import Worker
+
+    checkpoint, model = models.read_checkpoint(), plain.load()
+    own = probes.load(model)
+    readers, directions = own.board_readers(), {hook: own.directions(hook) for hook in own.hooks()}
+    settings = Settings(ablated=64)
+    plan = Plan(
+        model.hash, model.name, Source.random(2000, 1), settings, model.shape.n_layers, "", "0" * 16, None, "cpu",
+        code(), torch_version(),
+    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as folder:
+        store = Store(folder)
+        run = _Run(plan, Inputs(checkpoint, readers, directions), store, Local(), (0, 1), None, False)
+        run.begin()
+        worker = Worker(store)
+        print(f"parts on one thread, {settings.sample_games} games sampled, {settings.rule_games} for rules:")
+        for part in ("stream-00000", "stream-00001", "heads", "patterns-L0", "patterns-L1", "rules-L0", "rules-L1"):
+            print(f"  {part:16} {timed(lambda part=part: worker.do(part)):7.1f} s", flush=True)
+        run._merge(plan.parts("stream", ()))
+        for part in ("ablations-0000", "ablations-0001"):
+            print(f"  {part:16} {timed(lambda part=part: worker.do(part)):7.1f} s", flush=True)
+        print("  the first of a kind opens what the others share")
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--games", type=int, default=20_000)
+    parser.add_argument("--loop-games", type=int, default=32)
+    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--parts", action="store_true")
+    parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
+    given = parser.parse_args()
+    if given.memory:
+        memory(given.memory)
+    elif given.parts:
+        parts()
+    else:
+        main(given.games, given.loop_games, given.repeats)
