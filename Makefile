@@ -5,7 +5,7 @@ UNITS ?=
 OUT ?= out/report
 GAMES ?= 4000
 
-.PHONY: report test lint notebook bench clean
+.PHONY: report atlas test lint notebook bench clean
 .DEFAULT_GOAL := report
 
 # Reinstalls only when what is to be installed has changed.
@@ -18,6 +18,9 @@ GAMES ?= 4000
 
 report: .venv/.installed
 	@$(BIN)/othello-circuits report --out $(OUT) --cache out/cache --games $(GAMES) $(UNITS)
+
+atlas: .venv/.installed
+	@$(BIN)/othello-circuits atlas --out out/atlas --cache out/cache --games $(or $(ATLAS_GAMES),200000)
 
 test: .venv/.installed
 	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile

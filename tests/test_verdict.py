@@ -11,10 +11,13 @@ from hypothesis import strategies as st
 from circuits.errors import InputError
 from circuits.games import generate
 from circuits.notation import LABELS, SQUARE_TOKEN
+from circuits.othello import replay
 from circuits.plain import of
 from circuits.rules import sq
 from circuits.verdicts import checks as verdict_checks
 from circuits.verdicts import grades as g
+from circuits.verdicts import inputs as verdict_inputs
+from circuits.verdicts.pairs import toggles
 from circuits.verdicts.readings import Ground
 from circuits.verdicts.records import Check, Estimate, Inputs, Toggle, Verdict
 from circuits.verdicts.subjects import direction
@@ -253,3 +256,19 @@ def test_what_is_lower_where_the_rule_holds_is_told_to_be_the_opposite(ground):
 def test_an_effect_on_what_cannot_be_written_is_refused(ground, effect):
     with pytest.raises(InputError):
         try_rule(ground, "L1N3", f"C4 legal => {effect}")
+
+
+def test_a_fact_that_only_goes_with_a_better_rule_is_screened_off_on_its_own_square_too():
+    """A unit that is "C0 empty & D1 theirs" and nothing else: "C0 legal" moves it only by what it shares with it."""
+    better, claim = sq.C0.empty & sq.D1.theirs, sq.C0.legal | sq.H7.mine
+    atom = sq.C0.legal
+    (pairs,) = (found for made, found in toggles(claim, generate(1500, seed=5), 300).pairs.items() if made == atom)
+    clean, corrupt = (replay(tokens) for tokens in (pairs.clean, pairs.corrupt))
+    end = (torch.arange(len(pairs)), pairs.ply)
+    change = better._holds(corrupt)[end].float() - better._holds(clean)[end].float()
+    assert float(change.mean()) < -0.1  # it looks like a cause
+    share, n = verdict_inputs._screened(atom, pairs, change, better, 1.0)
+    assert n >= 20 and share.value == 0.0
+    share, n = verdict_inputs._screened(sq.D1.theirs, pairs, change, sq.D1.occupied & sq.C0.empty, 1.0)
+    same = sq.C0.empty._holds(clean)[end] == sq.C0.empty._holds(corrupt)[end]
+    assert n == int(same.sum())  # two states of one square are left to the description

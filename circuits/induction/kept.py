@@ -25,15 +25,20 @@ def table_of(model_hash: str, cache: Path | None) -> RuleTable | None:
     """The best table of this very model; None where there is none.
 
     Raises:
-        InputError: a table in the cache folder that cannot be read.
+        InputError: the only one there is cannot be read.
     """
-    found = []
+    found, damaged = [], None
     if BUNDLED.is_file():
         with as_file(BUNDLED) as path:
             found.append(RuleTable.load(path))
     if cache is not None and path_in(cache, model_hash).is_file():
-        found.append(RuleTable.load(path_in(cache, model_hash)))
+        try:
+            found.append(RuleTable.load(path_in(cache, model_hash)))
+        except InputError as error:  # an older version's, perhaps
+            damaged = error
     own = [table for table in found if table.provenance.model == model_hash]
+    if damaged is not None and not own:
+        raise damaged
     return max(own, key=_rank, default=None)
 
 

@@ -14,8 +14,8 @@ Every share is a `Rate`: k of n, with Wilson's 95 % interval. An *outcome* compa
     host               a rule that describes the host, which moves the neuron more than the planted one
     other              another rule
     nothing            no rule
-    better             of neurons planted through weights, which follow their rule not quite: another rule that explains
-                       more of the neuron than the planted one, by `BY` of held-out variance
+    better             of neurons that do not follow the planted rule alone, on a host or planted through weights: a
+                       rule that explains more of the neuron than the planted one, by `BY` of held-out variance
 
 A rule is *called* where its status is "explained" or "partly".
 """
@@ -30,7 +30,7 @@ from circuits.verdicts.grades import CORRELATES, GRADES
 RECOVERED, WITH_HOST, LISTED, REFINED = "recovered", "with the host's", "listed", "refined"
 TOLD, BOUNDED, SILENT = "near miss, told", "near miss, bounded", "near miss, silent"
 HOST, OTHER, NOTHING, BETTER = "host", "other", "nothing", "better"
-OUTCOMES = (RECOVERED, WITH_HOST, LISTED, REFINED, TOLD, BOUNDED, SILENT, HOST, OTHER, NOTHING)
+OUTCOMES = (RECOVERED, WITH_HOST, LISTED, REFINED, TOLD, BOUNDED, SILENT, BETTER, HOST, OTHER, NOTHING)
 BY = 0.01
 #: the planted rule was found, or is there to be seen
 FOUND = (RECOVERED, WITH_HOST)

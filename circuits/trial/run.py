@@ -25,7 +25,7 @@ from circuits.trial.decoys import decoys
 from circuits.trial.hosts import PlantedModel, positions
 from circuits.trial.outcomes import Host
 from circuits.trial.planting import ALONE, FAMILIES
-from circuits.trial.records import BETTER, BY, CALLED, SEEN, Blank, Graded, Planted, ThroughWeights
+from circuits.trial.records import BETTER, BY, CALLED, SEEN, SILENT, Blank, Graded, Planted, ThroughWeights
 from circuits.verdicts.readings import Ground
 from circuits.verdicts.records import Verdict
 from circuits.verdicts.verdict import test
@@ -64,11 +64,14 @@ def plant_all(
         generator = torch.Generator().manual_seed(at)
         which = torch.randint(len(hosts.train), (len(rules),), generator=generator)
         acts = planting.planted(own.sample, [r for r, _ in rules], noise, at, planting.some_of(hosts, which), dose)
-        for (rule, family), row, host in zip(rules, found_of(own, acts), which.tolist(), strict=True):
+        found = zip(rules, found_of(own, acts), which.tolist(), acts.held_out, strict=True)
+        for (rule, family), row, host, y in found:
             alone = dose == ALONE
             under = Host(hosts.train[host], hosts.held_out[host], host_rules[host])
-            what = outcomes.outcome(rule, row, own.sample, None if alone else under)
-            rows.append(_planted(own, family, noise, None if alone else dose, seed, rule, row, *what))
+            what, agreement = outcomes.outcome(rule, row, own.sample, None if alone else under)
+            if what == SILENT and not alone and _is_better(row, rule, y, own):
+                what = BETTER
+            rows.append(_planted(own, family, noise, None if alone else dose, seed, rule, row, what, agreement))
         told(f"noise {noise:g}, dose {dose:g}")
     return rows
 
@@ -164,7 +167,7 @@ def through_weights(planted: PlantedModel, games: Games, seed: int) -> list[Thro
     for claim, row, y, fit in zip(planted.claims, rows, of.held_out, planted.f1, strict=True):
         what, _ = outcomes.outcome(claim.rule, row, s)
         fits = _explained(y, s.held_out.packed.holds(claim.rule))
-        if what not in SEEN and row.rule and row.rule.variance_explained.value > fits + BY:
+        if what not in SEEN and _is_better(row, claim.rule, y, own):
             what = BETTER
         found.append(
             ThroughWeights(
@@ -181,6 +184,12 @@ def through_weights(planted: PlantedModel, games: Games, seed: int) -> list[Thro
             )
         )
     return found
+
+
+def _is_better(row: NeuronRule, planted: Rule, y: torch.Tensor, own: Facts) -> bool:
+    """Whether the rule found says more of the neuron, held out, than the planted one at the levels that fit best."""
+    fits = _explained(y, own.sample.held_out.packed.holds(planted))
+    return row.rule is not None and row.rule.variance_explained.value > fits + BY
 
 
 def _explained(y: torch.Tensor, holds: torch.Tensor) -> float:

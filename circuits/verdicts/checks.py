@@ -126,7 +126,7 @@ def _moves(t: Toggle, control: Estimate | None, better: str) -> Check:
     passed = t.share.value >= MOVES and _low(t.share) > beyond and t.p_family is not None and t.p_family < ALPHA
     figure = f"{share(t.share)} of the way" + ("" if t.p_family is None else f", p {t.p_family:.2g}")
     if better and passed:
-        kept = f"where the better rule\u2019s facts on other squares stay ({t.screened_pairs} pairs)"
+        kept = f"where the better rule\u2019s other facts stay ({t.screened_pairs} pairs)"
         if t.screened is None:
             return Check("causes", name, None, f"{figure}; too few pairs {kept}", asked)
         passed = t.screened.value >= MOVES and _low(t.screened) > 0

@@ -7,7 +7,8 @@
 
 A change is the scalar toggled less clean; its share is of the way from the mean where the rule holds to the mean where
 it fails, on training games (1: all the way); of a better rule's means, where one is known and these lie farther apart.
-What a toggle moves then has to move also in the pairs that keep the better rule's facts on other squares (*screened*).
+What a toggle moves then has to move also in the pairs that keep the better rule's other facts (*screened*): all on
+other squares, and on its own square where it is no state of it ("C0 legal" has to matter while C0 stays empty).
 Intervals and p-values draw whole games, with the means taken as fixed; Holm over the rule's facts.
 """
 
@@ -48,7 +49,7 @@ def inputs(
         gap: what shares are of: the scalar's mean where the rule (or the better one) holds less where it fails.
         n: pairs looked for, for each literal.
         better: a rule known to describe the subject better: what a toggle moves has to move also where none of the
-            better rule's facts on other squares change.
+            better rule's other facts change.
     """
     found = toggles(rule, ground.held_out, n, plies=ground.band, seed=ground.seed, fresh=ground.fresh)
     runs = toggled_runs(subject, found)
@@ -75,16 +76,23 @@ def inputs(
 
 
 def _screened(atom: Atom, pairs: Pairs, change: Float[Tensor, "pair"], better: Rule, gap: float) -> tuple:
-    """The share over the pairs that keep the better rule's facts on other squares, of `LEAST` at least; how many."""
+    """The share over the pairs that keep the better rule's other facts, of `LEAST` at least; how many."""
     clean, corrupt = (replay(tokens) for tokens in (pairs.clean, pairs.corrupt))
     kept, end = torch.ones(len(pairs), dtype=torch.bool), (torch.arange(len(pairs)), pairs.ply)
     for other in better.atoms:
-        if not _squares(other) & _squares(atom):
+        # A state of a square is not told apart from another state of it: there it is the description that decides.
+        own = other == atom or (_squares(other) & _squares(atom) and not _derived(atom))
+        if not own:
             kept &= other._holds(clean)[end] == other._holds(corrupt)[end]
     if int(kept.sum()) < LEAST:
         return None, int(kept.sum())
     s = summarise(change[kept], pairs.game[kept], flips=1)
     return scaled(float(s.mean), float(s.low), float(s.high), -gap), int(kept.sum())
+
+
+def _derived(atom: Atom) -> bool:
+    """Whether an atom says of its square something else than what lies there."""
+    return isinstance(atom, Literal) and atom.name in ("legal", "played", "flipped")
 
 
 def _squares(atom: Atom) -> set[int]:

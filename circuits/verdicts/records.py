@@ -168,7 +168,7 @@ class Toggle(Record):
     squares: float | None  # squares on which the two boards differ, on average
     reason: str = ""  # why there are none
     possible: bool = True  # whether some game could change it alone
-    screened: Estimate | None = None  # the share, of pairs that keep the better rule's facts on other squares
+    screened: Estimate | None = None  # the share, of pairs that keep the better rule's other facts
     screened_pairs: int = 0
 
 

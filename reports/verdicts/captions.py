@@ -138,6 +138,4 @@ def _levels(v: Verdict) -> str:
 def _screened(i: Inputs | None) -> str:
     if i is None or not i.better:
         return ""
-    return (
-        f"Screened: of the pairs in which the facts on other squares of the better rule <{i.better}> stay as they are. "
-    )
+    return f"Screened: of the pairs in which the other facts of the better rule <{i.better}> stay as they are. "

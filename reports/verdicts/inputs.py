@@ -45,7 +45,7 @@ def inputs(v: Verdict, i: Inputs) -> str:
 
 
 def screened(i: Inputs) -> list[str]:
-    """What toggles do while a better rule's facts on other squares stay as they are."""
+    """What toggles do while a better rule's other facts stay as they are."""
     if not i.better:
         return []
     found = [t for t in i.toggles if t.screened is not None]
