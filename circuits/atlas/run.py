@@ -162,7 +162,7 @@ class _Run:
 
     def parts(self) -> None:
         """All parts, the shards' merged before the ablations begin."""
-        free = [part for stage in ("heads", "rules", "patterns") for part in self.plan.parts(stage, self.layers)]
+        free = [part for stage in ("rules", "heads", "patterns") for part in self.plan.parts(stage, self.layers)]
         have = self.driver.leads and work.merged_pass(self.store, self.plan) is not None
         shards = [] if have else self.plan.parts("stream", self.layers)
         self._compute([*free, *shards], "heads, rules, patterns, games")

@@ -102,4 +102,6 @@ def _driver(workers: int | None, ray: int | None, device: str):
         if workers is not None:
             raise InputError("--workers and --ray: give one of them")
         return OnRay(ray, gpus=float(device.startswith("cuda")), address=os.environ.get("RAY_ADDRESS"))
-    return None if workers is None and device == "cpu" else Local(workers or 1, device)
+    if workers is None and device == "cpu":
+        return None
+    return Local(1 if workers is None else workers, device)
