@@ -27,9 +27,15 @@ TRIES = 3
 
 
 class Driver(ABC):
-    """What computes parts; ``leads``: whether this process is the one that merges and writes."""
+    """What computes parts.
+
+    Attributes:
+        leads: whether this process is the one that merges and writes.
+        shares: whether there are others that take parts by their places in the same list.
+    """
 
     leads: bool = True
+    shares: bool = False
     device: str = "cpu"
 
     @abstractmethod
@@ -99,6 +105,7 @@ class Torchrun(Driver):
     """
 
     device: str = "cpu"
+    shares = True
 
     def __post_init__(self) -> None:
         import torch.distributed as dist

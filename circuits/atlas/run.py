@@ -131,6 +131,7 @@ class _Run:
     def lead(self, lock: Lock) -> Atlas:
         run = replace(self, lock=lock)
         run.begin()
+        work.merged_pass(self.store, self.plan)  # one that is damaged goes, before anybody relies on it
         self.driver.wait()
         run.parts()
         results = run.results()
@@ -163,7 +164,8 @@ class _Run:
     def parts(self) -> None:
         """All parts, the shards' merged before the ablations begin."""
         free = [part for stage in ("rules", "heads", "patterns") for part in self.plan.parts(stage, self.layers)]
-        have = self.driver.leads and work.merged_pass(self.store, self.plan) is not None
+        have = self.store.has(work.merged(self.plan))
+        self.driver.wait()  # all have looked before anything changes
         shards = [] if have else self.plan.parts("stream", self.layers)
         self._compute([*free, *shards], "heads, rules, patterns, games")
         self.driver.wait()
@@ -231,7 +233,9 @@ class _Run:
         return Atlas.open(self.store.url)
 
     def _compute(self, parts: Sequence[str], what: str) -> None:
-        todo = [part for part in parts if not self.store.has(self.plan.object(part))]
+        # Processes that share the parts by their places in the list must all have the same one.
+        every = self.driver.shares
+        todo = [part for part in parts if every or not self.store.has(self.plan.object(part))]
         show = self.progress and self.driver.leads and sys.stderr.isatty()
         with tqdm(total=len(parts), initial=len(parts) - len(todo), desc=what, unit=" parts", disable=not show) as bar:
             for _ in self.driver.each(self.store, todo):
