@@ -47,7 +47,7 @@ class Pattern:
         return tuple(self.square + step * i for i in range(1, self.flanked + 2))
 
 
-def _reach(square: int, direction: str) -> int:
+def reach(square: int, direction: str) -> int:
     """The number of squares from ``square`` (left out) to the edge."""
     step = STEPS[direction]
     down = (step + 9) // 8 - 1  # -1, 0, 1
@@ -62,7 +62,7 @@ PATTERNS = tuple(
     Pattern(square, direction, flanked)
     for square in notation.PLAYABLE
     for direction in DIRECTIONS
-    for flanked in range(1, _reach(square, direction))
+    for flanked in range(1, reach(square, direction))
 )
 PATTERN_INDEX = {pattern: i for i, pattern in enumerate(PATTERNS)}
 assert len(PATTERNS) == 960

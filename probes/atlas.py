@@ -82,7 +82,7 @@ def atlas(
     opened = plain.load(checkpoint)
     wanted = None if units is None else [opened.unit(unit) for unit in units]
     own = None if isinstance(games, int) else games if isinstance(games, Games) else load(games)
-    source = Source.random(games, seed) if isinstance(games, int) else Source.of(own)
+    source = Source.kept(games, seed) if isinstance(games, int) else Source.of(own)
     probes = _probes(opened, probe, told)
     readers = probes.board_readers() if probes else {}
     directions = {hook: _directions(probes, hook) for hook in probes.hooks()} if probes else {}

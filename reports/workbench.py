@@ -44,6 +44,7 @@ from probes.head_study import FORMAT as HEADS_FORMAT
 from probes.head_study import HeadStudy, fingerprint, study_heads
 from probes.sets import FORMAT as PROBE_FORMAT
 from reports.edits.page import EditReport, edit_report
+from reports.explanation.page import ExplanationReport, explanation_report
 from reports.heads.page import HeadReport
 from reports.neuron import NeuronReport
 from reports.verdicts.page import VerdictReport
@@ -231,6 +232,14 @@ class Workbench:
             InputError: an edit, a transcript or a method that is none.
         """
         return edit_report(self, transcript, edits, method, **options)
+
+    def explain(self, transcript: str, move: str | None = None, **options) -> ExplanationReport:
+        """Explain a move (by default the model's likeliest); see `reports.explanation.page.explanation_report`.
+
+        Raises:
+            InputError: a transcript that is none, or over; a move that nobody can ever make.
+        """
+        return explanation_report(self, transcript, move, **options)
 
     @cached_property
     def ground(self) -> Ground:

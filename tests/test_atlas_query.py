@@ -118,22 +118,19 @@ def test_readers_are_those_of_a_loop_over_positions(atlas, state):
     where[:, :5], where[:, 54:] = False, False
     acts = batch.acts["blocks.1.mlp.hook_post"][where].double().numpy()
     states = board_state(boards)[where][:, square].numpy()
-    if state is not None:
-        states = states == ("empty", "theirs", "mine").index(state)
-    found = {}
+    one, other = {"mine": ([2], [1]), "theirs": ([1], [2]), "empty": ([0], [1, 2])}.get(state, ([], []))
+    found, rises = {}, {}
     for neuron in range(acts.shape[1]):
         own = acts[:, neuron]
-        groups = [own[states == value] for value in np.unique(states)]
-        found[f"L1N{neuron}"] = sum(len(g) * (g.mean() - own.mean()) ** 2 for g in groups) / len(own) / own.var()
+        kinds = [one, other] if state else [[0], [1], [2]]
+        groups = [own[np.isin(states, kind)] for kind in kinds]
+        middle = np.concatenate(groups).mean()
+        found[f"L1N{neuron}"] = sum(len(g) * (g.mean() - middle) ** 2 for g in groups) / len(own) / own.var()
+        rises[f"L1N{neuron}"] = (groups[0].mean() - groups[1].mean()) / own.std()
     assert [r.unit for r in answer.found] == sorted(found, key=found.get, reverse=True)[:4]
     for r in answer.found:
         assert r.r2 == pytest.approx(found[r.unit], rel=1e-3)
-        own = acts[:, int(r.unit[3:])]
-        if state is None:
-            assert r.rise is None
-        else:
-            rise = (own[states].mean() - own[~states].mean()) / own.std()
-            assert r.rise == pytest.approx(rise, rel=1e-3)
+        assert r.rise is None if state is None else r.rise == pytest.approx(rises[r.unit], rel=1e-3)
     row = next(
         s for s in atlas.table("squares").to_pylist() if (s["unit"], s["square"]) == (answer.found[0].unit, "B1")
     )
@@ -300,3 +297,16 @@ def test_numbers_are_written_to_the_digits_that_are_known():
     assert with_error(None, None) == "–" and with_error(0.0, 0.0) == "0.0e+00 ± 0e+00"
     assert number(-0.001) == "0.00" and number(-0.5, 1, True) == "-0.5" and number(None) == "–"
     assert columns(["a", "b"], []) == ["none"] and columns(["a", "bc"], [["xyz", "1"]], (0,)) == ["a    bc", "xyz   1"]
+
+
+def test_the_board_is_what_the_probes_table_has(atlas):
+    answer = questions.board(atlas)
+    rows = [r for r in atlas.table("probes").to_pylist() if r["point"] == answer.points[-1].point]
+    last = answer.points[-1]
+    assert last.accuracy == pytest.approx(np.mean([r["accuracy"] for r in rows]))
+    assert last.worst == min(r["accuracy"] for r in rows)
+    states = {r["square"]: r for r in atlas.table("squares").to_pylist()[:64]}
+    mine = [(r["recall_mine"], states[r["square"]]["positions_mine"]) for r in rows]
+    assert last.recall_mine == pytest.approx(sum(r * n for r, n in mine if n) / sum(n for _, n in mine))
+    assert answer.majority == pytest.approx(np.mean([r["majority"] for r in rows]))
+    assert len(answer.points) == len({r["point"] for r in atlas.table("probes").to_pylist()})

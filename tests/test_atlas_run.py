@@ -169,6 +169,12 @@ def test_torchrun(whole, tiny_files, tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert contents(place) == contents(whole)
+    plan = case(tiny_files["model"], tiny_files["probe"])[0]
+    work.Worker(Store(str(place))).do(plan.parts("stream", ())[1])  # as a killed run leaves it beside the sum
+    for table in place.glob("*.parquet"):
+        table.unlink()
+    assert subprocess.run(command, env=environment, capture_output=True, timeout=300).returncode == 0
+    assert contents(place) == contents(whole)  # and no process has computed a shard again
 
 
 def test_ray(whole, tiny_files, tmp_path):
@@ -189,8 +195,19 @@ def test_made_again_it_computes_nothing(whole, tiny_files, monkeypatch):
     assert contents(whole) == before
 
 
+def test_more_is_added_to_a_finished_pass(tiny_files, tmp_path, monkeypatch):
+    make(tmp_path / "a", tiny_files, ablated=8)
+    monkeypatch.setattr(work, "streamed", lambda *_, **__: pytest.fail("the pass ran again"))
+    assert make(tmp_path / "a", tiny_files, ablated=16).provenance["ablated_positions"] == 16
+
+
 def test_a_part_of_the_units(tiny_files, tmp_path, whole):
     plan, inputs = case(tiny_files["model"], tiny_files["probe"])
+    for given in ({"layers": [1]}, {"units": [parse_unit("L0N5")]}):
+        with pytest.raises(InputError, match="holds the tables of more units"):
+            atlas_run.make_atlas(plan, inputs, Store(str(whole)), progress=False, **given)
+    with pytest.raises(InputError, match="L0N5 is not in the layers asked for, 1"):
+        atlas_run.make_atlas(plan, inputs, Store("x"), layers=[1], units=[parse_unit("L0N5")], progress=False)
     units = [parse_unit(name) for name in ("L1N5", "L1H2")]
     atlas_run.make_atlas(plan, inputs, Store(str(tmp_path / "part")), units=units, progress=False)
     part, all_ = Atlas.open(str(tmp_path / "part")), Atlas.open(str(whole))
@@ -240,6 +257,7 @@ def test_a_damaged_table_is_refused_and_repaired(tiny_files, tmp_path, whole):
     data = bytearray(table.read_bytes())
     data[100] ^= 4
     table.write_bytes(data)
+    (place / "plan.json").write_bytes((place / "plan.json").read_bytes() + b"x")
     with pytest.raises(
         InputError, match=r"edges\.parquet is damaged .*: run othello-circuits atlas again, it repairs it"
     ):
@@ -259,10 +277,9 @@ def test_two_runs_in_one_place(tiny_files, tmp_path):
 
 def test_another_atlas_is_not_overwritten(whole, tiny_files, tmp_path):
     before = contents(whole)
-    with pytest.raises(
-        InputError, match=r"holds an atlas of something else \(ablated 40 there, 39 here\): give another"
-    ):
-        make(whole, tiny_files, ablated=39)
+    said = r"holds an atlas of something else \(seed 0 there, 1 here; batch 10 there, 9 here\): give another --out"
+    with pytest.raises(InputError, match=said):
+        make(whole, tiny_files, batch=9, seed=1)
     plan, inputs = case(tiny_files["model"], tiny_files["probe"])
     other = replace(plan, code="f" * 16)
     with pytest.raises(InputError, match=r"code \w+ there, f{16} here"):
@@ -287,6 +304,17 @@ def test_a_games_file_that_changes_meanwhile(tiny_files, tmp_path):
     assert not (tmp_path / "a" / "atlas.json").exists()
     made = atlas_run.make_atlas(plan, inputs, Store(str(tmp_path / "a")), progress=False)
     assert made.provenance["games"] == 40
+
+
+def test_games_that_a_dead_run_left_are_not_taken_for_these(tiny_files, tmp_path):
+    one, other = (case(tiny_files["model"], tiny_files["probe"], games=generate(40, seed)) for seed in (9, 10))
+    atlas_run.make_atlas(*one, Store(str(tmp_path / "one")), progress=False)
+    clean = atlas_run.make_atlas(*other, Store(str(tmp_path / "clean")), progress=False)
+    (tmp_path / "mixed" / "inputs").mkdir(parents=True)
+    for path in (tmp_path / "one" / "inputs").iterdir():
+        (tmp_path / "mixed" / "inputs" / path.name).write_bytes(path.read_bytes())
+    mixed = atlas_run.make_atlas(*other, Store(str(tmp_path / "mixed")), progress=False)
+    assert mixed.table("units").equals(clean.table("units"))
 
 
 def test_the_model_in_the_atlas_is_checked(whole, tiny_files):

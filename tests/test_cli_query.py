@@ -49,7 +49,7 @@ def test_an_atlas_says_what_it_is(run, folder):
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [
-        (("raeds", "C0"), "'raeds' is no question: ask info, reads, writes, legal, like, unit"),
+        (("raeds", "C0"), "'raeds' is no question: ask info, board, reads, writes, legal, like, unit"),
         (("reads",), "query reads: say about what: a square, such as C0"),
         (("info", "C0"), "nothing more is asked about"),
         (("reads", "C8"), "has the digit 8"),

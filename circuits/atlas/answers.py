@@ -14,9 +14,9 @@ class Reader(Record):
     """A neuron and what a square's state says of it.
 
     Attributes:
-        r2: share of the activation's variance between the means of the square's states (or, where one state was asked
-            about, between it and the others); typical: the median of the same over all 64 squares.
-        rise: how much higher the mean is in the state asked about than in the others, in sd.
+        r2: share of the activation's variance between the means of the square's states (or, where one was asked about,
+            between it and what it is told from); typical: the median of the same over all 64 squares.
+        rise: how much higher the mean is in the state asked about than in that other, in sd.
         reads_mine, reads_empty: cosines of its input weight with the probe's directions.
         ply_r2: share of the variance between the means of the plies.
     """
@@ -48,7 +48,8 @@ class Reads(Record):
     found: tuple[Reader, ...]
 
     def text(self) -> str:
-        asked = f"whether {self.square} is {self.state}" if self.state else f"what {self.square} holds"
+        rather = {"mine": " rather than theirs", "theirs": " rather than mine"}.get(self.state or "", "")
+        asked = f"whether {self.square} is {self.state}{rather}" if self.state else f"what {self.square} holds"
         lines = [
             f"Neurons that depend on {asked}, of {self.neurons:,}{_in(self.layer)}, most first",
             f"measured on {self.measured}; " + ", ".join(f"{n:,} {state}" for state, n in self.positions.items()),
@@ -63,13 +64,14 @@ class Reads(Record):
             for r in self.found
         ]  # fmt: skip
         lines += [*columns(head, rows), ""]
-        said = f"{self.state} and the rest" if self.state else "the means of its three states"
+        rest = {"mine": "theirs", "theirs": "mine"}.get(self.state or "", "occupied")
+        said = f"the means of {self.state} and {rest}" if self.state else "the means of its three states"
         return "\n".join(
             lines
             + paragraph(
                 f"R2: share of the activation's variance between {said}, over the whole pass, not held out; median: "
                 "the same at the middling square; ply R2: what the ply alone says of it."
-                + (" rise: the mean there less the mean elsewhere, in sd." if self.state else "")
+                + (" rise: the mean of the one less that of the other, in sd." if self.state else "")
                 + " empty, theirs, mine: mean activations. reads m, e: cosine of the input weight with mine - theirs, "
                 f"empty - occupied; a random vector has ±{self.chance_cosine:.2f}."
             )
@@ -141,8 +143,8 @@ class Writes(Record):
             ]  # fmt: skip
             lines += [*columns(["unit", "mine", "empty", "legal", "illegal"], rows, (0,)), "", *paragraph(
                 "mine, empty: what the head writes along the direction where it holds less where it does not, in the "
-                f"stream's units; legal, illegal: its mean direct logit of {self.square} where that is legal, and "
-                "where it is empty and illegal."
+                f"stream's units; legal, illegal: its direct logit of {self.square} where that is legal, and where it "
+                "is empty and illegal, less the ply's mean and relative to the mean of the 60 moves."
             )]  # fmt: skip
         return "\n".join(lines)
 
@@ -253,3 +255,38 @@ class Like(Record):
 
 def _in(layer: int | None) -> str:
     return "" if layer is None else f" of L{layer}"
+
+
+@dataclass(frozen=True)
+class BoardPoint(Record):
+    """One point of the stream: shares of squares read right, over all squares, and of those in each state."""
+
+    point: str
+    accuracy: float
+    recall_empty: float
+    recall_theirs: float
+    recall_mine: float
+    worst_square: str
+    worst: float
+
+
+@dataclass(frozen=True)
+class Board(Record):
+    """What the probes read of the board, point by point."""
+
+    measured: str
+    probes: str
+    majority: float  # the share that each square's commonest state gives
+    points: tuple[BoardPoint, ...]
+
+    def text(self) -> str:
+        rows = [
+            [p.point, number(p.accuracy, 4), *(number(x, 3) for x in (p.recall_empty, p.recall_theirs, p.recall_mine)),
+             f"{p.worst_square} {number(p.worst, 3)}"] for p in self.points
+        ]  # fmt: skip
+        lines = [f"What the probes read of the board; each square's commonest state: {self.majority:.4f}",
+                 f"measured on {self.measured}", ""]  # fmt: skip
+        lines += columns(["point", "right", "empty", "theirs", "mine", "worst square"], rows)
+        return "\n".join([*lines, "", *paragraph(
+            f"right: share of squares read right; empty, theirs, mine: of those in that state. Probes: {self.probes}"
+        )])  # fmt: skip

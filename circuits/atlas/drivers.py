@@ -6,6 +6,7 @@ and is computed by whoever comes next. A driver yields the parts as they are don
 """
 
 import ctypes
+import logging
 import os
 import signal
 import sys
@@ -68,6 +69,8 @@ class Local(Driver):
                 self._own.do(part)
                 yield part
             return
+        if store.url.startswith("memory:"):
+            raise InputError(f"{store.url} is seen by one process alone: give --workers 1, or a folder")
         left = list(parts)
         for tries_left in reversed(range(TRIES)):
             yield from self._round(store, left)
@@ -157,15 +160,20 @@ class OnRay(Driver):
         except ImportError:
             raise InputError('Ray is not installed: pip install "othello-circuits[cluster]"') from None
         if not ray.is_initialized():
-            ray.init(address=self.address, log_to_driver=False, include_dashboard=False)
+            ray.init(address=self.address, log_to_driver=False, include_dashboard=False, logging_level="ERROR")
 
     def each(self, store: Store, parts: Sequence[str]) -> Iterator[str]:
         import ray
 
+        if not parts:
+            return
+        context = ray.data.DataContext.get_current()
+        context.enable_progress_bars, context.print_on_execution_start = False, False
+        logging.getLogger("ray.data").setLevel(logging.ERROR)
         rows = ray.data.from_items([{"part": part} for part in parts], override_num_blocks=max(1, len(parts)))
         done = rows.map_batches(
             _Actor, fn_constructor_args=(store.url, "cuda" if self.gpus else "cpu"), batch_size=1,
-            concurrency=min(self.workers, max(1, len(parts))), num_gpus=self.gpus or None,
+            compute=ray.data.ActorPoolStrategy(size=min(self.workers, len(parts))), num_gpus=self.gpus or None,
         )  # fmt: skip
         for row in done.iter_rows():
             if row["error"]:

@@ -34,6 +34,8 @@ SHARD_GAMES, MOST_SHARDS = 1000, 256
 #: positions of a part of the ablations
 ABLATED_AT_ONCE = 32
 STAGES = ("heads", "rules", "patterns", "stream", "ablations")
+#: settings of parts that can be added to a finished pass
+ADDED = ("sample_games", "rule_games", "depth", "ablated", "rules")
 #: where the rules come from: found for this atlas; a table found before, of this very model; none
 RULES = ("find", "kept", "none")
 
@@ -135,20 +137,28 @@ class Plan(Record):
             "heads": (s.sample_games, s.seed, self.readers),
             "patterns": (s.sample_games, s.seed, s.examples),
             "rules": (s.rule_games, s.seed, s.depth, self.readers),
-            "ablations": (s.examples, s.shard_games, self.readers, s.sample_games, s.seed, s.ablated),
+            "ablations": (s.shard_games, s.seed, s.ablated),
         }[stage]
         whole = (FORMAT, self.code, self.torch, self.device, self.model, source.fingerprint, source.games, source.seed)
         return _hash(*whole, band, s.batch, stage, own)
 
     def differs(self, other: "Plan") -> list[str]:
-        """In what it differs from another, as "games: … here, … there"."""
+        """In what it differs from another that their parts could not lie together, as "games … there, … here".
+
+        How much is sampled, ablated and searched for rules may differ: those parts have keys of their own, and the
+        pass over all games serves both.
+        """
         found = []
         for field in fields(self):
             mine, theirs = getattr(self, field.name), getattr(other, field.name)
             if mine != theirs and isinstance(mine, Record):
-                inner = ((f.name, getattr(mine, f.name), getattr(theirs, f.name)) for f in fields(mine))
+                inner = (
+                    (f.name, getattr(mine, f.name), getattr(theirs, f.name))
+                    for f in fields(mine)
+                    if f.name not in ADDED
+                )
                 found += [f"{name.replace('_', ' ')} {b} there, {a} here" for name, a, b in inner if a != b]
-            elif mine != theirs:
+            elif mine != theirs and field.name != "kept_rules":
                 found.append(f"{field.name.replace('_', ' ')} {theirs} there, {mine} here")
         return found
 

@@ -5,6 +5,7 @@
     makes_legal(atlas, "C0")           which neurons are on where it is a legal move, and what lowers them
     like(atlas, "L5N404")              which neurons do the same, or do it on the image of the board
     unit(atlas, "L5N404")              everything there is of one unit
+    board(atlas)                       what the probes read of the board, point by point
 
 Each gives a record: ``.text()`` for people, ``.to_dict()`` for programs.
 """
@@ -18,6 +19,8 @@ import pyarrow.compute as pc
 from circuits import notation
 from circuits.atlas.answers import (
     Alike,
+    Board,
+    BoardPoint,
     HeadWriter,
     Inhibitor,
     Legal,
@@ -59,7 +62,8 @@ def reads(atlas: Atlas, square: str, state: str | None = None, layer: int | None
     """The neurons whose activation depends most on what a square holds.
 
     Args:
-        state: empty, theirs or mine: between that and the other two; nothing: among the three.
+        state: empty: between that and occupied; mine or theirs: between the two, so that a neuron that only tells
+            whether a disc is there does not come first; nothing: among the three states.
 
     Raises:
         InputError: no such square, state or layer in this atlas; a centre square, which is never empty.
@@ -77,10 +81,14 @@ def reads(atlas: Atlas, square: str, state: str | None = None, layer: int | None
     else:
         own, n = STATES.index(state), counts.sum(0)
         mean, sd = (numbers(units, name)[:, None] for name in ("mean", "sd"))
-        share = counts[own] / n
         with np.errstate(divide="ignore", invalid="ignore"):
-            rise = (means[:, own] - mean) / (1 - share) / sd  # m - rest = (m - mean) / (1 - share)
-            r2 = share * (1 - share) * rise**2
+            if state == "empty":
+                other = n - counts[own]
+                rise = (means[:, own] - mean) / (other / n) / sd  # m - rest = (m - mean) / (1 - share)
+            else:
+                rest = STATES.index("mine" if state == "theirs" else "theirs")
+                other, rise = counts[rest], (means[:, own] - means[:, rest]) / sd
+            r2 = counts[own] * other / (counts[own] + other) / n * rise**2
     typical = median(r2)
     best = highest(r2[:, place], top)
     near = {name: by_square(atlas, name)[rows, place] for name in ("reads_mine", "reads_empty")}
@@ -212,6 +220,39 @@ def like(atlas: Atlas, name: str | Unit, top: int = 5) -> Like:
         chance[map_name] = float(np.nanquantile(cosine, CHANCE))
         found += [Alike(map_name, names[i], float(cosine[i]), facts[i]) for i in highest(cosine, top)]
     return Like(str(asked), facts[at], atlas.measured["pass"], len(names) - 1, chance, tuple(found))
+
+
+def board(atlas: Atlas) -> Board:
+    """What the probes read of the board at every point that has one.
+
+    Raises:
+        InputError: an atlas without probes.
+    """
+    table = atlas.table("probes")
+    if not len(table):
+        raise InputError("this atlas was made without probes of the board (--probe gives them)")
+    right, n, common = (
+        np.array(table[name].to_pylist(), float).reshape(-1, N_SQUARES)
+        for name in ("accuracy", "positions", "majority")
+    )
+    names = table["point"].to_pylist()[::N_SQUARES]
+    counts = {s: by_square(atlas, f"positions_{s}")[0] for s in STATES}
+    recalls = {state: _recall(table, state, counts[state]) for state in STATES}
+    found = tuple(
+        BoardPoint(
+            name, float(np.average(right[i], weights=n[i])),
+            *(float(recalls[s][i] / counts[s].sum()) for s in STATES),
+            LABELS[int(right[i].argmin())], float(right[i].min()),
+        )
+        for i, name in enumerate(names)
+    )  # fmt: skip
+    return Board(atlas.measured["pass"], str(atlas.provenance.get("probes")), float(common[0].mean()), found)
+
+
+def _recall(table: Any, state: str, counts: np.ndarray) -> np.ndarray:
+    """Squares of a state read right, by point; a square that never has the state counts for none."""
+    recall = np.array(table[f"recall_{state}"].to_pylist(), float).reshape(-1, N_SQUARES)
+    return np.where(counts > 0, np.nan_to_num(recall), 0.0) @ counts
 
 
 def unit(atlas: Atlas, name: str | Unit) -> UnitSheet:

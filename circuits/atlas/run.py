@@ -14,7 +14,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -32,7 +32,7 @@ from circuits.atlas.drivers import Driver, Local
 from circuits.atlas.opened import Atlas
 from circuits.atlas.plan import FORMAT, Plan
 from circuits.atlas.results import Results
-from circuits.atlas.store import DamagedError, Lock, Store
+from circuits.atlas.store import DamagedError, Store
 from circuits.atlas.streamed import Streamed
 from circuits.atlas.tables import write_tables
 from circuits.board_readers import BoardReader
@@ -45,7 +45,6 @@ from circuits.induction.table import RuleTable, join
 from circuits.notation import Unit
 
 MANIFEST = "atlas.json"
-KEPT_RULES = "inputs/rules"
 
 Value = TypeVar("Value")
 
@@ -90,8 +89,8 @@ def make_atlas(
         driver.wait()  # until the inputs are there
         run.parts()
         return None
-    with store.lock() as lock:
-        return run.lead(lock)
+    with store.lock():
+        return run.lead()
 
 
 def _layers(plan: Plan, layers: Sequence[int] | None, units: Sequence[Unit] | None) -> tuple[int, ...]:
@@ -101,8 +100,11 @@ def _layers(plan: Plan, layers: Sequence[int] | None, units: Sequence[Unit] | No
     """
     every = range(plan.n_layers)
     chosen = sorted(set(every if layers is None else layers))
+    outside = [unit for unit in units or () if unit.layer not in chosen]
+    if outside:
+        raise InputError(f"{outside[0]} is not in the layers asked for, {', '.join(map(str, chosen))}")
     if units is not None:
-        chosen = sorted({unit.layer for unit in units} & set(chosen))
+        chosen = sorted({unit.layer for unit in units})
     bad = [layer for layer in chosen if layer not in every]
     if bad or not chosen:
         said = f"layer {bad[0]}" if bad else "no layers"
@@ -126,21 +128,23 @@ class _Run:
     layers: tuple[int, ...]
     units: Sequence[Unit] | None
     progress: bool
-    lock: Lock | None = None
 
-    def lead(self, lock: Lock) -> Atlas:
-        run = replace(self, lock=lock)
-        run.begin()
+    def lead(self) -> Atlas:
+        self.begin()
         work.merged_pass(self.store, self.plan)  # one that is damaged goes, before anybody relies on it
         self.driver.wait()
-        run.parts()
-        results = run.results()
+        self.parts()
+        results = self.results()
         self.inputs.unchanged()
-        return run.write(results)
+        return self.write(results)
 
     def begin(self) -> None:
         """Put the inputs into the place, unless they are there."""
-        before = self.store.unseal(work.PLAN)
+        try:
+            before = self.store.unseal(work.PLAN)
+            damaged = False
+        except DamagedError:  # parts lie under keys of their own, whatever it said
+            before, damaged = None, True
         if before is not None:
             differs = self.plan.differs(Plan.from_json(before.decode()))
             if differs:
@@ -148,18 +152,32 @@ class _Run:
                     f"{self.store.url} holds an atlas of something else ({'; '.join(differs[:3])}): "
                     "give another --out, or remove that one"
                 )
-        elif self.store.has(work.PLAN) or self.store.has(MANIFEST):
+            self._keep_the_whole()
+        elif self.store.has(MANIFEST) and not damaged:
             raise InputError(f"{self.store.url} holds something else: give another --out")
         with tempfile.TemporaryDirectory() as folder:
             path = Path(folder) / "model.safetensors"
             checkpoints.write(self.inputs.checkpoint, path, dtype=torch.float32)
             self._put(work.MODEL, path.read_bytes())
         self._put(work.PROBES, work.probes_to_bytes(self.inputs.readers, self.inputs.directions))
-        if self.inputs.games is not None and not self._sound(sources.GAMES):
-            sources.keep(self.inputs.games, self.store)
-        if self.inputs.rules is not None:
-            self._put(KEPT_RULES, json.dumps(self.inputs.rules.to_dict(), allow_nan=False).encode())
+        if self.inputs.games is not None:
+            self._put(sources.GAMES, sources.to_bytes(self.inputs.games))
         self._put(work.PLAN, self.plan.to_json().encode())
+
+    def _keep_the_whole(self) -> None:
+        """Refuse to put tables of some units in the place of tables of more."""
+        try:
+            about = json.loads(self.store.read(MANIFEST) or b"{}").get("provenance", {})
+            layers, units = about.get("layers", []), about.get("units", [])
+        except (ValueError, AttributeError):  # damaged: it is written again
+            return
+        mine = None if self.units is None else {str(unit) for unit in self.units}
+        fewer = not set(layers) <= set(self.layers) or (mine is not None and (units is None or not set(units) <= mine))
+        if fewer:
+            raise InputError(
+                f"{self.store.url} holds the tables of more units than are asked for: leave --layers and --units out, "
+                "or give another --out"
+            )
 
     def parts(self) -> None:
         """All parts, the shards' merged before the ablations begin."""
@@ -169,8 +187,11 @@ class _Run:
         shards = [] if have else self.plan.parts("stream", self.layers)
         self._compute([*free, *shards], "heads, rules, patterns, games")
         self.driver.wait()
-        if self.driver.leads and not have:
-            self._merge(shards)
+        if self.driver.leads:
+            if not have:
+                self._merge(shards)
+            for part in self.plan.parts("stream", self.layers):  # also those that a killed run left beside the sum
+                self.store.remove(self.plan.object(part))
         self.driver.wait()
         self._compute(self.plan.parts("ablations", self.layers), "ablations")
         self.driver.wait()
@@ -193,7 +214,8 @@ class _Run:
             for layer, part in zip(self.layers, self.plan.parts("patterns", self.layers), strict=True)
         }
         streamed = work.merged_pass(self.store, self.plan)
-        assert streamed is not None
+        if streamed is None:
+            raise InputError(f"{self.store.where(work.merged(self.plan))} was damaged meanwhile: run it again")
         profiled = self._read("heads", profiles.of_bytes)
         return Results(
             model=worker.model, readers=worker.readers, directions=worker.directions,
@@ -240,20 +262,14 @@ class _Run:
         with tqdm(total=len(parts), initial=len(parts) - len(todo), desc=what, unit=" parts", disable=not show) as bar:
             for _ in self.driver.each(self.store, todo):
                 bar.update(1)
-                if self.lock is not None:
-                    self.lock.beat()
 
     def _merge(self, shards: Sequence[str]) -> None:
         total: Streamed | None = None
         for part in shards:
             own = self._read(part, Streamed.of_bytes)
             total = own if total is None else total.merge(own)
-            if self.lock is not None:
-                self.lock.beat()
         assert total is not None
         self.store.seal(work.merged(self.plan), total.to_bytes())
-        for part in shards:
-            self.store.remove(self.plan.object(part))
 
     def _read(self, part: str, of: Callable[[bytes], Value]) -> Value:
         """A part; computed again where it is damaged or gone."""

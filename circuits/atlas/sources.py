@@ -3,7 +3,7 @@ file are copied into the atlas when it begins, so that a file that changes meanw
 """
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Int, UInt8
@@ -19,6 +19,8 @@ from circuits.serial import Record
 
 GAMES = "inputs/games"
 _BLOCK = 1 << 16
+#: seeds of random games begin here: training, pages and rules have others
+ATLAS_SEEDS = 1 << 42
 
 
 @dataclass(frozen=True)
@@ -33,6 +35,16 @@ class Source(Record):
     fingerprint: str
     source: str
     seed: int | None
+
+    @staticmethod
+    def kept(n: int, seed: int) -> "Source":
+        """Random games from seeds of their own, which no model and no probe of this project was trained on.
+
+        Raises:
+            InputError: as `random`.
+        """
+        found = Source.random(n, ATLAS_SEEDS + seed)
+        return replace(found, source=f"random, kept for atlases, seed {seed}, {n} games")
 
     @staticmethod
     def random(n: int, seed: int) -> "Source":
@@ -67,9 +79,9 @@ class Source(Record):
         return Opened(self, kept["ids"].clone(), kept["tokens"].clone())
 
 
-def keep(games: Games, store: Store) -> None:
-    """Copy a file's games into the atlas."""
-    store.seal(GAMES, save({"tokens": games.tokens.contiguous(), "ids": games.ids.contiguous()}))
+def to_bytes(games: Games) -> bytes:
+    """A file's games, to be copied into the atlas."""
+    return save({"tokens": games.tokens.contiguous(), "ids": games.ids.contiguous()})
 
 
 @dataclass(frozen=True, eq=False)

@@ -58,7 +58,8 @@ COLUMNS = (
     Column("separation_empty", "number", "heads: the same along empty - occupied, empty less occupied"),
     Column(
         "logit_legal", "number",
-        "heads: mean direct contribution to the move's logit where it is legal, held-out games; see logit_illegal",
+        "heads: mean direct contribution to the move's logit where it is legal, held-out games: of what the head "
+        "writes less its mean at the ply (of training games), relative to the mean of all 60; see logit_illegal",
     ),
     Column("logit_illegal", "number", "heads: the same where the square is empty and the move illegal: the baseline"),
 )  # fmt: skip

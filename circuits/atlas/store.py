@@ -8,11 +8,13 @@ damaged since. So what can be read back is what was computed, and the rest is co
 import fcntl
 import json
 import os
+import secrets
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
@@ -35,9 +37,14 @@ class DamagedError(InputError):
 
 @dataclass(frozen=True)
 class Store:
-    """Named objects in one place; ``url`` a folder's path, or what fsspec takes."""
+    """Named objects in one place; ``url`` a folder's path, or what fsspec takes.
+
+    Attributes:
+        settle: seconds after which a lock that was just written is looked at again, where there are no file locks.
+    """
 
     url: str
+    settle: float = field(default=2.0, compare=False)
 
     @cached_property
     def _place(self) -> tuple[Any, str]:
@@ -125,71 +132,76 @@ class Store:
         return f"{self.url.rstrip('/')}/{name}"
 
     @contextmanager
-    def lock(self) -> Iterator["Lock"]:
+    def lock(self) -> Iterator[None]:
         """Keep other runs out for as long as this one lives; a killed run's lock is none.
 
         Raises:
             InputError: another run is at work here.
         """
         if self.folder is None:
-            with self._lock_by_time() as lock:
-                yield lock
+            with self._lock_by_time():
+                yield
             return
         path = self.folder / LOCK
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
-            file = open(path, "a+")  # noqa: SIM115 - the lock is the open file
+            file = open(path, "ab+")  # noqa: SIM115 - the lock is the open file
         except OSError as error:
             raise InputError(f"cannot write {path}: {error.strerror or error}; give another --out") from None
         with file:
             try:
                 fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)  # the system lets go of it however the process ends
             except OSError:
-                file.seek(0)
-                raise InputError(self._taken(file.read())) from None
+                raise InputError(self._taken(self._holder() or {})) from None
             file.truncate(0)
             file.write(_me())
             file.flush()
-            yield Lock(self, None)
+            yield
 
     @contextmanager
-    def _lock_by_time(self) -> Iterator["Lock"]:
-        before = self.read(LOCK)
-        if before:
-            try:
-                seen = float(json.loads(before)["time"])
-            except (ValueError, KeyError, TypeError):
-                seen = 0.0
-            if time.time() - seen < GONE:
-                raise InputError(self._taken(before.decode("utf-8", "replace")))
-        lock = Lock(self, time.time())
-        self.write(LOCK, _me().encode())
-        try:
-            yield lock
-        finally:
-            self.remove(LOCK)
+    def _lock_by_time(self) -> Iterator[None]:
+        """An object that says who is at work, written again and again: without file locks there is nothing better.
 
-    def _taken(self, who: str) -> str:
+        Of two that begin in the same moment, the one whose name is in the object goes on.
+        """
+        before = self._holder()
+        if before and time.time() - before["time"] < GONE:
+            raise InputError(self._taken(before))
+        me, over = secrets.token_hex(8), threading.Event()
+        self.write(LOCK, _me(me))
+        time.sleep(self.settle)
+        now = self._holder()
+        if not now or now.get("token") != me:
+            raise InputError(self._taken(now or {}))
+
+        def beat() -> None:
+            while not over.wait(GONE / 10):
+                self.write(LOCK, _me(me))
+
+        alive = threading.Thread(target=beat, daemon=True)
+        alive.start()
         try:
-            about = json.loads(who)
-            said = f"process {int(about['pid'])} on {about['host']}"
+            yield
+        finally:
+            over.set()
+            alive.join()
+            now = self._holder()
+            if now and now.get("token") == me:
+                self.remove(LOCK)
+
+    def _holder(self) -> dict[str, Any] | None:
+        """Whom the lock names."""
+        try:
+            found = json.loads(self.read(LOCK) or b"null")
+            return found | {"time": float(found["time"])} if found else None
         except (ValueError, KeyError, TypeError):
-            said = "another run"
+            return None
+
+    def _taken(self, about: dict[str, Any]) -> str:
+        said = f"process {about['pid']} on {about['host']}" if {"pid", "host"} <= set(about) else "another run"
         return f"{said} is making the atlas in {self.url}: let it finish, or give another --out"
 
 
-@dataclass
-class Lock:
-    """Of a place without file locks: a sign of life from time to time."""
-
-    store: Store
-    last: float | None
-
-    def beat(self) -> None:
-        if self.last is not None and time.time() - self.last > GONE / 10:
-            self.store.write(LOCK, _me().encode())
-            self.last = time.time()
-
-
-def _me() -> str:
-    return json.dumps({"pid": os.getpid(), "host": socket.gethostname(), "time": time.time()})
+def _me(token: str = "") -> bytes:
+    about = {"pid": os.getpid(), "host": socket.gethostname(), "time": time.time(), "token": token}
+    return json.dumps(about).encode()

@@ -227,7 +227,8 @@ class UnitSheet(Record):
         ]  # fmt: skip
         return [*lines, "", *columns(["square", "mine", "empty", "legal", "illegal"], rows, (0,)), *paragraph(
             "mine, empty: what it writes along the direction where it holds less where it does not; legal, illegal: "
-            "its mean direct logit of the move where legal, and where empty and illegal"
+            "its direct logit of the move where legal, and where empty and illegal, less the ply's mean and relative "
+            "to the mean of the 60 moves"
         )]  # fmt: skip
 
 

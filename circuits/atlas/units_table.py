@@ -83,7 +83,8 @@ COLUMNS = (
     # both: ablation to the mean of the ply
     Column("ablated_positions", "count", "positions at which the unit was set to its mean at that ply, one a game"),
     *(column for _, name, about in ABLATED for column in (
-        Column(name, "number", about), Column(f"{name}_se", "number", "its standard error over games"))),
+        Column(name, "number", about), Column(
+            f"{name}_se", "number", "its standard error over games; 0 stands for less than 2e-7"))),
     # heads
     Column("head_kind", "text", "heads: last, first, mine, theirs or mixed (circuits.heads), held-out games"),
     Column("head_agreement", "number", "heads: share of held-out games whose own attention gives that kind"),
@@ -94,11 +95,12 @@ COLUMNS = (
     *_interval("tv", "heads: total variation between the pattern and its ply's mean, 0 (the ply says all) to 1"),
     Column("tv_uniform", "number", "heads: total variation between the pattern and equal attention"),
     *_interval("separation_mine", "heads: what it writes along mine - theirs, mine less theirs, squares pooled, "
-                                  "stream units, held-out games"),
+                                  "means of the ply taken out, stream units, held-out games"),
     *_interval("separation_mine_share", "heads: its share of what the whole stream there tells of mine - theirs"),
     *_interval("separation_empty", "heads: the same along empty - occupied"),
     *_interval("separation_empty_share", "heads: its share of what the whole stream tells of empty - occupied"),
-    *_interval("logit_gap", "heads: direct logit of moves where legal less where illegal on an empty square"),
+    *_interval("logit_gap", "heads: direct logit of moves where legal less where illegal on an empty "
+                           "square, means of the ply taken out, relative to the mean over the 60 moves"),
 )  # fmt: skip
 
 

@@ -20,6 +20,7 @@ from reports.cli import circuit as cli_circuit
 from reports.cli import compare as cli_compare
 from reports.cli import edit as cli_edit
 from reports.cli import edit_benchmark as cli_edit_benchmark
+from reports.cli import explain as cli_explain
 from reports.cli import export as cli_export
 from reports.cli import games as cli_games
 from reports.cli import head as cli_head
@@ -27,6 +28,7 @@ from reports.cli import patch as cli_patch
 from reports.cli import probe as cli_probe
 from reports.cli import query as cli_query
 from reports.cli import rules as cli_rules
+from reports.cli import site as cli_site
 from reports.cli import test as cli_test
 from reports.cli import train as cli_train
 from reports.cli.options import (
@@ -70,6 +72,8 @@ app.command()(cli_circuit.circuit)
 app.command()(cli_edit.edit)
 app.command()(cli_edit_benchmark.edit_benchmark)
 app.command()(cli_query.query)
+app.command()(cli_explain.explain)
+app.command()(cli_site.site)
 
 # typer carries its own copy of click, so its usage errors are reached through the one that it exports.
 _UsageError = typer.BadParameter.__mro__[1]

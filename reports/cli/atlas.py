@@ -85,7 +85,8 @@ def atlas(
 
 def text(made, out: str) -> str:
     """What there is now, and what to ask it."""
-    lines = [f"atlas of {made.model_name} ({made.model_hash})", *(f"  {said}" for said in made.measured.values())]
+    lines = [f"atlas of {made.model_name} ({made.model_hash})", "measured on"]
+    lines += [*(f"  {name:9s} {said}" for name, said in made.measured.items()), "tables"]
     lines += [f"  {name:9s} {rows:>9,} rows   {name}.parquet" for name, rows in made.rows.items()]
     return "\n".join([*lines, f"ask it:  othello-circuits query {out} reads C0"])
 

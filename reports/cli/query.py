@@ -7,10 +7,11 @@ import typer
 from circuits.errors import InputError
 from reports.cli.options import Json, emit
 
-QUESTIONS = ("info", "reads", "writes", "legal", "like", "unit")
+QUESTIONS = ("info", "board", "reads", "writes", "legal", "like", "unit")
 #: which options a question takes
 _TAKES = {
     "info": (),
+    "board": (),
     "reads": ("state", "layer", "top"),
     "writes": ("state", "layer", "top"),
     "legal": ("layer", "top"),
@@ -24,7 +25,7 @@ _ABOUT = {"reads": "a square, such as C0", "writes": "a square, such as C0", "le
 def query(
     atlas: Annotated[str, typer.Argument(metavar="ATLAS", help="An atlas's folder or URL (othello-circuits atlas).")],
     question: Annotated[
-        str, typer.Argument(metavar="QUESTION", help="reads, writes, legal, like, unit, or info.")
+        str, typer.Argument(metavar="QUESTION", help="reads, writes, legal, like, unit, board, or info.")
     ] = "info",
     about: Annotated[str | None, typer.Argument(metavar="[SQUARE|UNIT]", help="What is asked about.")] = None,
     state: Annotated[
@@ -42,6 +43,7 @@ def query(
     legal SQUARE: neurons that are on where it is a legal move, and what lowers them.
     like NEURON: neurons that do the same, or the same on the image of the board.
     unit UNIT: everything there is of one neuron or head.
+    board: what the probes read of the board, point by point.
     info: what the atlas was made of, and its tables.
 
     Example: othello-circuits query atlas reads C0 --state mine --top 10
@@ -53,8 +55,9 @@ def query(
     given = {"state": state, "layer": layer, "top": top}
     if question not in QUESTIONS:
         raise InputError(f"{question!r} is no question: ask {', '.join(QUESTIONS)}")
-    if (about is None) != (question == "info"):
-        said = "nothing more is asked about" if question == "info" else f"say about what: {_ABOUT[question]}"
+    alone = question in ("info", "board")
+    if (about is None) != alone:
+        said = "nothing more is asked about" if alone else f"say about what: {_ABOUT[question]}"
         raise InputError(f"query {question}: {said}")
     for name, value in given.items():
         if value is not None and name not in _TAKES[question]:
@@ -70,6 +73,10 @@ def query(
     if question == "info":
         result = {"key": opened.key, "provenance": opened.provenance, "measured": opened.measured, "rows": opened.rows}
         emit(result, as_json, info(**result))
+        return
+    if question == "board":
+        answer = questions.board(opened)
+        emit(answer.to_dict(), as_json, answer.text())
         return
     if question == "writes" and "state" in options:
         options["by"] = options.pop("state")

@@ -112,7 +112,7 @@ def cases_of(
     if not isinstance(edits, Sequence):
         raise InputError(f'the edits are {_brief(edits)}: give a list, such as ["flip E3"]')
     asked = [_edit(e, notation) for e in edits]
-    tokens = _played(transcript, notation)
+    tokens = played_moves(transcript, notation)
     return EditCases.given(tokens, asked, ply, allow_noop=allow_noop, notation=notation)
 
 
@@ -131,7 +131,7 @@ def _brief(given: Any) -> str:
     return text if len(text) <= 40 else text[:40] + "…"
 
 
-def _played(transcript: str, notation: Notation) -> UInt8[Tensor, "60"]:
+def played_moves(transcript: str, notation: Notation) -> UInt8[Tensor, "60"]:
     """A transcript's tokens, each move legal; a refusal says where the other notation would make it a legal game.
 
     Raises:

@@ -15,17 +15,17 @@ def text(r: EditRecord) -> str:
         f"  {r.origin.model_name}, ply {r.ply}, {r.mover} to move: {w.done(r)}; {r.method}"
         f"{' (default)' if r.is_default else ''}; LayerNorm recomputed",
         "",
-        *_side_by_side(_board_lines(r, r.before, "before"), _board_lines(r, r.after, "after the edit")),
+        *side_by_side(_board_lines(r, r.before, "before"), _board_lines(r, r.after, "after the edit")),
         f"  ● mine ({r.mover}, who moves next)   ○ theirs ({other})   × legal   [ ] edited",
         "",
     ]
     new, gone = w.gained(r)
     lines.append(f"newly legal: {' '.join(new) or 'none'}; newly illegal: {' '.join(gone) or 'none'}")
     rows = [(m.move, _legality(m), *(w.chance(v) for v in (m.before, m.after, m.random, m.perfect))) for m in r.moves]
-    lines += _table(("move", "legal", "before", "after", f"random ({r.seeds})", "perfect player"), rows)
+    lines += aligned(("move", "legal", "before", "after", f"random ({r.seeds})", "perfect player"), rows)
     lines.append("")
     rows = [(name.replace("’", "'"), *w.figure_cells(r.figures[key], unit)) for key, name, unit in w.FIGURES]
-    lines += _table(("", "before", "after", "random [least, most]", "perfect player"), rows)
+    lines += aligned(("", "before", "after", "random [least, most]", "perfect player"), rows)
     lines += ["", w.THRESHOLDS]
     points = [point_name(s.point) for s in r.side_effects]
     if points:
@@ -38,7 +38,7 @@ def text(r: EditRecord) -> str:
                 rows.append((f"{edit.square} {edit.after}, {when}", *values))
         rows.append(("other squares read differently", *(str(s.changed) for s in r.side_effects)))
         rows.append(("  the same, random directions", *(fixed(s.random, 1) for s in r.side_effects)))
-        lines += _table(("", *points), rows)
+        lines += aligned(("", *points), rows)
     size = ", ".join(f"{point_name(w.point) if 'resid' in w.point else 'L' + w.point.split('.')[1]} {percent(w.share)}"
                      for w in r.written)  # fmt: skip
     lines.append(f"size of the change, of the {'head outputs' if 'hook_z' in r.written[0].point else 'stream'}: {size}")
@@ -67,11 +67,11 @@ def _board_lines(r: EditRecord, position, title: str) -> list[str]:
     return lines
 
 
-def _side_by_side(left: list[str], right: list[str]) -> list[str]:
+def side_by_side(left: list[str], right: list[str]) -> list[str]:
     return [f"  {a:<32}{b}".rstrip() for a, b in zip(left, right, strict=True)]
 
 
-def _table(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
+def aligned(head: tuple[str, ...], rows: list[tuple[str, ...]]) -> list[str]:
     widths = [max(len(str(line[i])) for line in (head, *rows)) for i in range(len(head))]
     return [
         "  "
