@@ -16,7 +16,8 @@ WIDGET = "application/vnd.jupyter.widget-view+json"
 def run(path: Path, write: bool) -> str | None:
     """Execute one notebook; the error as text, or None."""
     notebook = nbformat.read(path, as_version=4)
-    client = NotebookClient(notebook, timeout=600, kernel_name="python3", resources={"metadata": {"path": path.parent}})
+    resources = {"metadata": {"path": path.parent}}
+    client = NotebookClient(notebook, timeout=1800, kernel_name="python3", resources=resources)
     try:
         client.execute()
     except CellExecutionError as error:
