@@ -31,7 +31,7 @@ from circuits.atlas.streamed import Streamed, streamed
 from circuits.games import MIDDLE_BAND, Games, generate
 
 FORWARD_TARGET, LOOP_TARGET = 2.0, 10.0
-SMALL = 250
+SMALL = 64
 
 
 def forward(model: plain.PlainModel, games: Games) -> None:
@@ -87,12 +87,15 @@ def main(n: int, loop_games: int, repeats: int) -> None:
         spread = f"{min(r[i] for r in ratios):.2f} to {max(r[i] for r in ratios):.2f}"
         print(f"  the pass takes {middle:.2f} x {said} (median of {len(ratios)} shards, {spread}; "
               f"target: at most {FORWARD_TARGET:g})")  # fmt: skip
-    few, found = games[:loop_games], []
-    for _ in range(repeats):
-        looped = timed(lambda: loop(lens, few, BATCH, True)) / len(few)
-        found.append(looped / (totals["the atlas's pass"] / n))
-    print(f"  {statistics.median(found):.0f} x as fast as run_with_cache and a loop over neurons in batches, same "
-          f"statistics of neurons ({len(few)} games; target: at least {LOOP_TARGET:g})")  # fmt: skip
+    for said, few, size in (
+        ("game by game", games[: max(loop_games // 8, 1)], 1), ("in batches", games[:loop_games], BATCH),
+    ):  # fmt: skip
+        found = []
+        for _ in range(repeats):
+            looped = timed(lambda few=few, size=size: loop(lens, few, size, True)) / len(few)
+            found.append(looped / (totals["the atlas's pass"] / n))
+        print(f"  {statistics.median(found):.0f} x as fast as run_with_cache and a loop over neurons {said}, same "
+              f"statistics of neurons ({len(few)} games; target: at least {LOOP_TARGET:g})")  # fmt: skip
     base = min(SMALL, n // 16 or 1)
     seconds = {k: timed(lambda k=k: shards(model, readers, games[: k * base])) for k in (1, 4, 16)}
     said = ", ".join(f"{k * base} games {s:.1f} s ({1000 * s / (k * base):.1f} ms a game)" for k, s in seconds.items())
