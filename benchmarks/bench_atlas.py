@@ -1,6 +1,6 @@
 """The atlas's pass against the bare forward pass and against loops; its cost by games, its memory, its other parts.
 
-python benchmarks/bench_atlas.py [--games 20000] [--loop-games 32] [--repeats 3] [--parts]
+python benchmarks/bench_atlas.py [--games 20000] [--loop-games 32] [--repeats 3] [--rates | --parts]
 
 pass       all accumulators on, shard by shard as the atlas does, against the forward pass over the same games
            (in plain torch, and as TransformerLens computes it), in pieces that take turns so that a machine which
@@ -18,6 +18,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from dataclasses import replace
 
 import torch
 from bench_mining import forward as forward_lens
@@ -25,9 +26,11 @@ from bench_mining import loop, peak_megabytes
 
 import probes
 from circuits import models, plain
-from circuits.activations import BATCH, stream
+from circuits.activations import BATCH, points, stream
 from circuits.atlas.plan import SHARD_GAMES
 from circuits.atlas.streamed import Streamed, streamed
+from circuits.board_readers import BoardReader
+from circuits.checkpoints import weight_shapes
 from circuits.games import MIDDLE_BAND, Games, generate
 
 FORWARD_TARGET, LOOP_TARGET = 2.0, 10.0
@@ -107,6 +110,37 @@ def main(n: int, loop_games: int, repeats: int) -> None:
     print(f"  peak memory of the pass: {peaks[0]:.0f} MB for {base} games, {peaks[1]:.0f} MB for {16 * base}")
 
 
+def rates(n: int, repeats: int) -> None:
+    """Games a second of processor time, on one thread."""
+    torch.set_num_threads(1)
+    bundled = plain.load()
+    paper = replace(bundled.shape, d_model=512, d_head=64, d_mlp=2048)
+    weights = {name: 0.02 * torch.randn(size) for name, size in weight_shapes(paper).items()}
+    large = plain.build(paper, weights, {}, "paper-size, random weights", check=False)
+    readers = {hook: BoardReader(hook, torch.randn(512, 64, 3), torch.zeros(64, 3)) for hook in points(paper)}
+    for model, own, games in (
+        (bundled, probes.load(bundled).board_readers(), generate(n)), (large, readers, generate(n // 4)),
+    ):  # fmt: skip
+        bare = statistics.median(processor(lambda m=model, g=games: forward(m, g)) for _ in range(repeats))
+        whole = statistics.median(
+            processor(lambda m=model, r=own, g=games: streamed(m, g, r, MIDDLE_BAND)) for _ in range(repeats)
+        )
+        count, size = len(games), len(streamed(model, games[:BATCH], own, MIDDLE_BAND).to_bytes()) / 1e6
+        print(f"{model.name}: forward {count / bare:.1f} games/s, pass {count / whole:.1f} games/s")
+        print(
+            f"  {whole / bare:.2f} x; accumulators {1000 * (whole - bare) / count:.0f} ms a game; a shard {size:.0f} MB"
+        )
+        core = 20e6 / (count / whole)
+        print(f"  20 million games: {core / 86400:.1f} days of a core, {core / 64 / 3600:.1f} h on 64; beside GPUs "
+              f"{20e6 * (whole - bare) / count / 3600:.0f} core-hours")  # fmt: skip
+
+
+def processor(run: Callable[[], object]) -> float:
+    begun = time.process_time()
+    run()
+    return time.process_time() - begun
+
+
 def parts() -> None:
     """One part of each other kind, as a worker computes it, on one thread."""
     import tempfile
@@ -138,6 +172,7 @@ def parts() -> None:
         for part in ("ablations-0000", "ablations-0001"):
             print(f"  {part:16} {timed(lambda part=part: worker.do(part)):7.1f} s", flush=True)
         print("  the first of a kind opens what the others share")
+        print(f"  peak memory of this process, which did them all: {peak_megabytes():.0f} MB")
 
 
 if __name__ == "__main__":
@@ -145,11 +180,14 @@ if __name__ == "__main__":
     parser.add_argument("--games", type=int, default=20_000)
     parser.add_argument("--loop-games", type=int, default=32)
     parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--rates", action="store_true")
     parser.add_argument("--parts", action="store_true")
     parser.add_argument("--memory", type=int, help=argparse.SUPPRESS)
     given = parser.parse_args()
     if given.memory:
         memory(given.memory)
+    elif given.rates:
+        rates(min(given.games, 512), given.repeats)
     elif given.parts:
         parts()
     else:

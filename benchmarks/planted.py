@@ -146,7 +146,7 @@ def show(t: Trial) -> None:
     )
     for h in t.headlines:
         asked = f"{'at least' if h.at_least else 'at most'} {100 * h.asked:g} %"
-        print(f"  {h.what:66s} {said(h.rate):38s} asked {asked}{'' if h.met is not False else '  MISSED'}")
+        print(f"  {h.what:74s} {said(h.rate):38s} asked {asked}{'' if h.met is not False else '  MISSED'}")
     if t.planted:
         _planted(t)
     for title, blanks in (("noise", t.noise), ("clocks", t.clocks), ("real neurons", (t.dealt, t.real))):

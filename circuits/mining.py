@@ -318,7 +318,7 @@ def mine(
     hooks = [f"blocks.{layer}.mlp.hook_post" for layer in range(model.shape.n_layers)]
     scale = "ln_final.hook_scale"
     batches = stream(model, games, [*hooks, scale], batch_size=batch_size, progress=progress)
-    for batch, boards in zip(batches, _boards(games, batch_size), strict=True):
+    for batch, boards in zip(batches, boards_of_batches(games, batch_size), strict=True):
         mining.update(batch.games, (batch.acts[hook].cpu() for hook in hooks), batch.acts[scale].cpu(), boards)
     if not mining.positions:
         raise InputError(
@@ -328,7 +328,7 @@ def mine(
     return mining
 
 
-def _boards(games: Games, batch_size: int) -> Iterator[Boards]:
+def boards_of_batches(games: Games, batch_size: int) -> Iterator[Boards]:
     """The boards of each batch, replayed many games at a time: replaying a few costs nearly as much."""
     for block in games.batches(max(1, _REPLAYED // batch_size) * batch_size):
         boards = block.boards()

@@ -168,7 +168,8 @@ def probes_table(results: Results, about: dict) -> pa.Table:
     points, squares = n.shape
     with np.errstate(divide="ignore", invalid="ignore"):
         recall = np.where(true > 0, right / true, np.nan)
-        found: dict[str, Any] = {"accuracy": right.sum(-1) / n, "majority": true.max(-1) / n}
+    majority = np.broadcast_to(tally.majority().numpy(), (points, squares))
+    found: dict[str, Any] = {"accuracy": tally.accuracy().numpy(), "majority": majority}
     found |= {f"recall_{state}": recall[..., i] for i, state in enumerate(STATES)}
     found = {name: values.reshape(-1) for name, values in found.items()}
     found |= {

@@ -6,6 +6,7 @@ from dataclasses import fields
 from safetensors.torch import load, save
 from torch import Tensor
 
+from circuits.atlas.store import about_of
 from circuits.head_attention import HeadAttention
 from circuits.head_means import HeadMeans
 from circuits.head_writing import HeadWriting
@@ -26,8 +27,7 @@ def to_bytes(profiles: HeadProfiles) -> bytes:
 
 def of_bytes(data: bytes) -> HeadProfiles:
     """The inverse of `to_bytes`, of data whose checksum was looked at."""
-    size = int.from_bytes(data[:8], "little")
-    values = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["about"])
+    values = about_of(data)
     values |= {name: tensor.clone() for name, tensor in load(data).items()}
     parts = {
         part: kind(**{field.name: values[f"{part}.{field.name}"] for field in fields(kind)})

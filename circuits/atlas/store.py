@@ -113,16 +113,6 @@ class Store:
         fs, path = self._place
         return bool(fs.exists(f"{path}/{name}"))
 
-    def names(self, folder: str) -> list[str]:
-        """The objects right in a folder of the place, sorted."""
-        fs, path = self._place
-        try:
-            found = fs.ls(f"{path}/{folder}", detail=True)
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        own = [one["name"].rstrip("/").rpartition("/")[2] for one in found if one["type"] == "file"]
-        return sorted(f"{folder}/{name}" for name in own if not name.startswith("."))
-
     def remove(self, name: str) -> None:
         fs, path = self._place
         if fs.exists(f"{path}/{name}"):
@@ -200,6 +190,12 @@ class Store:
     def _taken(self, about: dict[str, Any]) -> str:
         said = f"process {about['pid']} on {about['host']}" if {"pid", "host"} <= set(about) else "another run"
         return f"{said} is making the atlas in {self.url}: let it finish, or give another --out"
+
+
+def about_of(data: bytes) -> Any:
+    """What a safetensors file, sound and given as bytes, has under ``about`` in its metadata, as JSON."""
+    size = int.from_bytes(data[:8], "little")
+    return json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["about"])
 
 
 def _me(token: str = "") -> bytes:

@@ -10,7 +10,7 @@ many took part. Another batch size changes the rounding of each batch's sums, to
 """
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -21,16 +21,15 @@ from torch import Tensor
 from circuits.activations import BATCH, points, stream
 from circuits.atlas.head_tally import HeadTally
 from circuits.atlas.probe_tally import ProbeTally
+from circuits.atlas.store import about_of
 from circuits.board_readers import BoardReader
 from circuits.errors import InputError
 from circuits.extremes import Extremes
 from circuits.games import Games
-from circuits.mining import EXAMPLES, FIXED_POINT, Mining
-from circuits.othello import Boards
+from circuits.mining import EXAMPLES, FIXED_POINT, Mining, boards_of_batches
 from circuits.othello_model import OthelloModel
 
 FORMAT = "othello-circuits streamed 1"
-_REPLAYED = 1024
 _MINED = ("count", "sums", "squares", "positive", "state_count", "state_sums", "scale_sum")
 
 
@@ -90,8 +89,7 @@ class Streamed:
     @staticmethod
     def of_bytes(data: bytes) -> "Streamed":
         """The inverse of `to_bytes`, of data whose checksum was looked at."""
-        size = int.from_bytes(data[:8], "little")
-        about = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["about"])
+        about = about_of(data)
         if about["format"] != FORMAT:
             raise InputError(f"a pass of format {about['format']!r}: this version reads {FORMAT!r}")
         tensors = {name: tensor.clone() for name, tensor in load(data).items()}
@@ -135,7 +133,7 @@ def streamed(
     wanted = [*(name for kind in names.values() for name in kind), *hooks, "ln_final.hook_scale"]
     own = [readers[hook] for hook in hooks]
     batches = stream(model, games, wanted, batch_size=batch_size, progress=progress)
-    for batch, boards in zip(batches, _boards(games, batch_size), strict=True):
+    for batch, boards in zip(batches, boards_of_batches(games, batch_size), strict=True):
         acts = batch.acts
         found.mining.update(
             batch.games,
@@ -150,11 +148,3 @@ def streamed(
         sums = [(acts[name][:, band, 0] * where).sum() for name in names["ln2.hook_scale"]]
         found.scale += (torch.stack(sums).double().cpu() * FIXED_POINT).round().long()
     return found
-
-
-def _boards(games: Games, batch_size: int) -> Iterator[Boards]:
-    """The boards of each batch, replayed many games at a time: replaying a few costs nearly as much."""
-    for block in games.batches(max(1, _REPLAYED // batch_size) * batch_size):
-        boards = block.boards()
-        for start in range(0, len(block), batch_size):
-            yield boards[start : start + batch_size]

@@ -20,7 +20,7 @@ from circuits.atlas import profiles
 from circuits.atlas.ablations import Ablations, ablate_units
 from circuits.atlas.plan import ABLATED_AT_ONCE, Plan
 from circuits.atlas.sources import Opened
-from circuits.atlas.store import DamagedError, Store
+from circuits.atlas.store import DamagedError, Store, about_of
 from circuits.atlas.streamed import Streamed, streamed
 from circuits.board_readers import BoardReader
 from circuits.directions import Directions
@@ -178,8 +178,7 @@ def probes_to_bytes(readers: Mapping[str, BoardReader], directions: Mapping[str,
 
 def probes_of(data: bytes) -> tuple[dict[str, BoardReader], dict[str, Directions]]:
     """The inverse of `probes_to_bytes`."""
-    size = int.from_bytes(data[:8], "little")
-    about = json.loads(json.loads(data[8 : 8 + size])["__metadata__"]["about"])
+    about = about_of(data)
     tensors = load(data)
     hooks = [name.removeprefix("weight ") for name in tensors if name.startswith("weight ")]
     readers = {hook: BoardReader(hook, tensors[f"weight {hook}"], tensors[f"bias {hook}"]) for hook in hooks}

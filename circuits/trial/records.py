@@ -39,6 +39,8 @@ CALLED = ("explained", "partly")
 LEVEL = 0.95
 #: dose from which a rule moves a neuron more than its host does by itself
 STRONG = 2.0
+#: what that headline says
+HOSTED = f"planted rules recovered on a real neuron, dose {STRONG:g} or more, same noise"
 #: noise up to which rules are to be recovered, in effects
 SMALL = 0.5
 
@@ -238,7 +240,7 @@ class Trial(Record):
         causal = [rate(sum(g > correlates for g in grades), len(grades)) for grades in (decoys, true)]
         return (
             Headline("planted rules recovered, no host, noise up to half the effect", planted, 0.95, True),
-            Headline(f"... on a real neuron, dose {STRONG:g} or more", hosted, 0.95, True),
+            Headline(HOSTED, hosted, 0.95, True),
             Headline("near misses reported as if they were the rule", self.of(SILENT), 0.0, False),
             Headline("noise neurons of which a rule is called", blanks[0], 0.01, False),
             Headline("clock neurons called clocks", blanks[1], 0.95, True),

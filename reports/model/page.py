@@ -13,7 +13,7 @@ from circuits.census.replaced import KINDS, WHOLE, Replaced
 from circuits.induction.records import TREE_EXPLAINED
 from circuits.induction.run import Found
 from circuits.othello_model import OthelloModel
-from circuits.trial.records import SMALL, Trial
+from circuits.trial.records import HOSTED, SMALL, Trial
 from reports.edits.figures import key_mark
 from reports.model import census as model_census
 from reports.model import charts as f
@@ -176,8 +176,9 @@ def _best_layer(r: ModelRecord) -> dict[str, Any]:
 def _trial(s: TrialSummary) -> dict[str, Any]:
     rate = s.alone.recovered
     interval = f"[{percent(rate.low)}, {percent(rate.high)}]".replace(" %,", ",")
-    asked = [("asked for", model_trial.ASKED)]
-    return tile(f"Planted rules found at noise up to {SMALL:g} of their effect", "trial", rate.value, asked,
+    beside = [("asked for", model_trial.ASKED)]
+    beside += [("planted on real neurons", x.rate.value) for x in s.asked if x.what == HOSTED and x.rate.n]
+    return tile(f"Rules planted alone and found, noise up to {SMALL:g} of their effect", "trial", rate.value, beside,
                 interval)  # fmt: skip
 
 
