@@ -22,8 +22,9 @@ report: .venv/.installed
 atlas: .venv/.installed
 	@$(BIN)/othello-circuits atlas --out out/atlas --cache out/cache --games $(or $(ATLAS_GAMES),200000)
 
+# Tests start many processes: what Python compiles is kept.
 test: .venv/.installed
-	@$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
+	@PYTHONDONTWRITEBYTECODE= $(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 lint: .venv/.installed
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -165,12 +165,13 @@ def parts() -> None:
         run = _Run(plan, Inputs(checkpoint, readers, directions), store, Local(), (0, 1), None, False)
         run.begin()
         worker = Worker(store)
-        print(f"parts on one thread, {settings.sample_games} games sampled, {settings.rule_games} for rules:")
+        said = f"{settings.sample_games} games sampled, {settings.rule_games} for rules"
+        print(f"parts in processor time on one thread, {said}:")
         for part in ("stream-00000", "stream-00001", "heads", "patterns-L0", "patterns-L1", "rules-L0", "rules-L1"):
-            print(f"  {part:16} {timed(lambda part=part: worker.do(part)):7.1f} s", flush=True)
+            print(f"  {part:16} {processor(lambda part=part: worker.do(part)):7.1f} s", flush=True)
         run._merge(plan.parts("stream", ()))
         for part in ("ablations-0000", "ablations-0001"):
-            print(f"  {part:16} {timed(lambda part=part: worker.do(part)):7.1f} s", flush=True)
+            print(f"  {part:16} {processor(lambda part=part: worker.do(part)):7.1f} s", flush=True)
         print("  the first of a kind opens what the others share")
         print(f"  peak memory of this process, which did them all: {peak_megabytes():.0f} MB")
 

@@ -10,6 +10,7 @@ equal to what was written. Unknown and missing fields are refused: a record is e
 import json
 import math
 import types
+from collections.abc import Callable
 from dataclasses import dataclass, fields
 from functools import cache
 from typing import Annotated, Any, Literal, TypeVar, Union, get_args, get_origin
@@ -32,12 +33,13 @@ class Record:
 
     def __post_init__(self) -> None:
         for name, kind in _hints(type(self)).items():
-            value = _check(getattr(self, name), kind, f"{type(self).__name__}.{name}")
-            object.__setattr__(self, name, value)
+            value = getattr(self, name)
+            if not _fits(kind)(value):
+                object.__setattr__(self, name, _check(value, kind, f"{type(self).__name__}.{name}"))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain dicts, lists, numbers and strings, in field order."""
-        return {f.name: _plain(getattr(self, f.name)) for f in fields(self)}
+        return {name: _plain(getattr(self, name)) for name in _hints(type(self))}
 
     @classmethod
     def from_dict(cls: type[AnyRecord], data: Any, where: str = "") -> AnyRecord:
@@ -92,6 +94,36 @@ def _hints(cls: type) -> dict[str, Any]:
     return {f.name: f.type for f in fields(cls)}
 
 
+@cache
+def _fits(kind: Any) -> Callable[[Any], bool]:
+    """A quick test whether a value is what `_check` would make of it; False is no verdict, only a case for `_check`."""
+    origin, args = get_origin(kind), get_args(kind)
+    if kind is float:
+        return lambda value: type(value) is float and math.isfinite(value)
+    if kind in (int, str, bool):
+        return lambda value: type(value) is kind
+    if isinstance(kind, type) and issubclass(kind, Record):
+        return lambda value: isinstance(value, kind)
+    if origin in (Union, types.UnionType):
+        (inner,) = (_fits(option) for option in args if option is not type(None))
+        return lambda value: value is None or inner(value)
+    if origin is Literal:
+        return lambda value: type(value) is str and value in args
+    if origin is Annotated:
+        whole, length = _fits(args[0]), args[1]
+        return lambda value: whole(value) and len(value) == length
+    if origin is tuple and args[-1] is Ellipsis:
+        item = _fits(args[0])
+        return lambda value: type(value) is tuple and all(map(item, value))
+    return lambda _: False
+
+
+@cache
+def _holds_records(kind: Any) -> bool:
+    """Whether a value of this kind may have a record in it."""
+    return (isinstance(kind, type) and issubclass(kind, Record)) or any(map(_holds_records, get_args(kind)))
+
+
 def _fail(where: str, value: Any, expected: str) -> InputError:
     text = repr(value)
     return InputError(f"{where}: {text if len(text) <= 60 else text[:57] + '...'} is not {expected}")
@@ -123,7 +155,7 @@ def _check(value: Any, kind: Any, where: str) -> Any:
             raise _fail(where, value, "a list")
         items = get_args(kind)
         if items[-1] is Ellipsis:
-            if items[0] is float and all(type(v) is float and math.isfinite(v) for v in value):
+            if all(map(_fits(items[0]), value)):
                 return tuple(value)
             return tuple(_check(v, items[0], f"{where}.{i}") for i, v in enumerate(value))
         if len(value) != len(items):
@@ -147,6 +179,8 @@ def _check(value: Any, kind: Any, where: str) -> Any:
 
 
 def _plain(value: Any) -> Any:
+    if type(value) in (float, str, int, bool, types.NoneType):
+        return value
     if isinstance(value, Record):
         return value.to_dict()
     if isinstance(value, tuple):
@@ -158,6 +192,8 @@ def _plain(value: Any) -> Any:
 
 def _read(data: Any, kind: Any, where: str) -> Any:
     """JSON data with every mapping that stands for a record made into that record."""
+    if not _holds_records(kind):
+        return data
     origin = get_origin(kind)
     if origin is Annotated:
         return _read(data, get_args(kind)[0], where)

@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-import jaxtyping
 import pytest
 import torch
+import type_checks
 from hypothesis import settings
 
 # A busy machine is slow, not wrong.
@@ -12,7 +12,7 @@ settings.register_profile("here", deadline=None)
 settings.load_profile("here")
 
 # Before anything of the project is imported: the hook rewrites modules as they load.
-jaxtyping.install_import_hook(["circuits", "probes", "reports"], "beartype.beartype")
+type_checks.install(["circuits", "probes", "reports"])
 
 # The models here are so small that a second thread costs more than it brings.
 torch.set_num_threads(1)
@@ -52,7 +52,9 @@ def tiny_files(tiny, tmp_path_factory) -> dict[str, Path]:
     from circuits.games import generate
 
     folder = tmp_path_factory.mktemp("tiny")
-    trained = probes.train(tiny, generate(60, seed=11), held_out=0.2)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probes.training, "STEPS", 300)  # enough for so small a model
+        trained = probes.train(tiny, generate(60, seed=11), held_out=0.2)
     trained.save(folder / "tiny.probes.safetensors")
     return {"model": HERE / "assets" / "tiny.safetensors", "probe": folder / "tiny.probes.safetensors"}
 

@@ -3,6 +3,7 @@
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
@@ -35,6 +36,11 @@ def whole(tmp_path_factory, tiny_files) -> Path:
     place = tmp_path_factory.mktemp("atlas") / "whole"
     make(place, tiny_files)
     return place
+
+
+def copy_of(whole: Path, place: Path) -> Path:
+    """The finished atlas again, to be spoiled."""
+    return shutil.copytree(whole, place)
 
 
 def contents(place: Path) -> dict[str, bytes]:
@@ -195,10 +201,11 @@ def test_made_again_it_computes_nothing(whole, tiny_files, monkeypatch):
     assert contents(whole) == before
 
 
-def test_more_is_added_to_a_finished_pass(tiny_files, tmp_path, monkeypatch):
-    make(tmp_path / "a", tiny_files, ablated=8)
+def test_more_is_added_to_a_finished_pass(whole, tiny_files, tmp_path, monkeypatch):
+    place = copy_of(whole, tmp_path / "a")
     monkeypatch.setattr(work, "streamed", lambda *_, **__: pytest.fail("the pass ran again"))
-    assert make(tmp_path / "a", tiny_files, ablated=16).provenance["ablated_positions"] == 16
+    before = Atlas.open(str(place)).provenance["ablated_positions"]
+    assert make(place, tiny_files, ablated=48).provenance["ablated_positions"] == 48 > before
 
 
 def test_a_part_of_the_units(tiny_files, tmp_path, whole):
@@ -220,8 +227,7 @@ def test_a_part_of_the_units(tiny_files, tmp_path, whole):
 
 
 def test_a_damaged_part_is_computed_again(whole, tiny_files, tmp_path, capsys):
-    place = tmp_path / "atlas"
-    make(place, tiny_files)
+    place = copy_of(whole, tmp_path / "atlas")
     for pattern in ("heads-*", "merged-*"):
         (path,) = (place / "work").glob(pattern)
         data = bytearray(path.read_bytes())
@@ -235,8 +241,7 @@ def test_a_damaged_part_is_computed_again(whole, tiny_files, tmp_path, capsys):
 
 
 def test_a_damaged_shard_is_computed_again(whole, tiny_files, tmp_path, capsys):
-    place, plan = tmp_path / "atlas", case(tiny_files["model"], tiny_files["probe"])[0]
-    make(place, tiny_files)
+    place, plan = copy_of(whole, tmp_path / "atlas"), case(tiny_files["model"], tiny_files["probe"])[0]
     (merged,) = (place / "work").glob("merged-*")
     merged.unlink()
     worker = work.Worker(Store(str(place)))
@@ -251,8 +256,7 @@ def test_a_damaged_shard_is_computed_again(whole, tiny_files, tmp_path, capsys):
 
 
 def test_a_damaged_table_is_refused_and_repaired(tiny_files, tmp_path, whole):
-    place = tmp_path / "atlas"
-    make(place, tiny_files)
+    place = copy_of(whole, tmp_path / "atlas")
     table = place / "edges.parquet"
     data = bytearray(table.read_bytes())
     data[100] ^= 4

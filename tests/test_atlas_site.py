@@ -22,8 +22,10 @@ from circuits.notation import LABELS, N_SQUARES, Unit, square
 from reports.atlas_site import lists, maps, pages, panels, positions, unit_words
 from reports.atlas_site.alike import Alike
 from reports.atlas_site.build import MARK, build_site
-from reports.atlas_site.check import _Page, check_site, check_unit
-from reports.atlas_site.overview import overview
+from reports.atlas_site.check import check_home, check_site, check_unit, sampled
+from reports.atlas_site.overview import colourings
+from reports.atlas_site.page_read import PageRead
+from reports.atlas_site.roles import LEAST, ROLES, css_class, role
 from reports.atlas_site.sheets import Sheets
 from reports.atlas_site.unit_page import UnitPages
 from reports.checks import PageError
@@ -113,7 +115,7 @@ def test_a_boards_colours_are_its_values():
     drawn = str(maps.board(values, 1.1, "a title <b>", "logit"))
     assert "&lt;b&gt;" in drawn and "<b>" not in drawn
     page = f"<h1>x</h1>{drawn}"
-    read = _Page()
+    read = PageRead()
     read.feed(page)
     for s, value in enumerate(values):
         right = 0 if value is None else maps.level(value, 1.1)
@@ -130,6 +132,8 @@ def test_every_unit_has_a_page_and_numbers_are_printed(site, sheets):
     on_disk = sum(p.stat().st_size for p in out.rglob("*") if p.is_file() and p.name != MARK)
     assert built.bytes == on_disk
     assert "a second of processor time" in str(built)
+    assert built.recomputed == 0 and "tables alone" in str(built)  # this atlas holds no model and no games
+    assert "uniform guess" not in (out / "index.html").read_text()
 
 
 class Links(HTMLParser):
@@ -189,19 +193,46 @@ def test_every_figure_key_is_a_column(sheets):
 
 
 def test_the_map_has_a_cell_a_neuron(sheets):
-    for row in overview(sheets):
+    role, status = colourings(sheets)
+    assert role.key == "role" and status.key == "status"
+    for own, row in [(c, row) for c in (role, status) for row in c.layers]:
         cells = len(re.findall(r"h1", str(row.drawing)))
         assert cells == row.neurons == sum(row.counts.values())
         place = {}
-        for name, path in re.findall(r'<path class="(\w+)" d="([^"]*)"', str(row.drawing)):
+        for name, path in re.findall(r'<path class="([\w-]+)" d="([^"]*)"', str(row.drawing)):
             x = y = 0.0
             for dx, dy in re.findall(r"m(\S+) (\S+?)h1", path):
                 x, y = x + float(dx), y + float(dy)
                 place[int(x) * 16 + int(y)] = name
                 x += 1
-        status = [s for s, layer in zip(sheets.units["rule_status"], sheets.units["layer"], strict=True)
-                  if layer == row.layer and s]  # fmt: skip
-        assert [place[n] for n in range(len(status))] == [s.split()[0] for s in status]
+        given = sheets.roles if own is role else sheets.units["rule_status"]
+        right = [s for s, layer in zip(given, sheets.units["layer"], strict=True) if layer == row.layer and s]
+        assert [place[n] for n in range(len(right))] == [css_class(s) for s in right]
+
+
+def test_roles_are_what_the_table_says(sheets):
+    def of(**changed):
+        unit = {"sd": 1.0, "rule_status": "unexplained", "roles": None, "best_fact": None, "best_skill": None,
+                "shuffled_skill": 0.0}  # fmt: skip
+        return role(unit | changed)
+
+    assert of() == "none found" and of(rule_status="explained") == "several facts"
+    assert of(sd=0.0) == of(rule_status="dead") == "dead"
+    assert of(rule_status="clock", best_fact="C0 mine", best_skill=0.9) == of(roles="clock, played") == "clock"
+    for fact, right in (
+        ("legal C0 via SE x1", "legal move"),
+        ("C0 legal", "legal move"),
+        ("C0 theirs", "colour"),
+        ("C0 occupied", "empty or not"),
+        ("C0 played", "just played"),
+        ("C0 flipped", "just flipped"),
+    ):
+        assert of(best_fact=fact, best_skill=LEAST) == right
+        assert of(best_fact=fact, best_skill=LEAST - 0.01) == "none found"
+        assert of(best_fact=fact, best_skill=0.5, shuffled_skill=0.3) == "none found"
+    assert set(filter(None, sheets.roles)) <= set(ROLES) and [r is None for r in sheets.roles] == [
+        kind == "head" for kind in sheets.units["kind"]
+    ]
 
 
 def test_python_lines_give_what_is_shown(atlas, sheets):
@@ -243,10 +274,10 @@ def test_text_of_the_tables_is_escaped(folder, tmp_path):
     assert "\u2028" not in lists.units_script(own)
 
 
-def test_a_page_that_was_tampered_with_is_found(site, atlas, tmp_path):
-    out, _ = site
+def test_a_page_that_was_tampered_with_is_found(site, sheets, tmp_path):
+    (out, _), typical = site, unit_words.Typical(sheets)
     text = (out / "units" / "L1N100.html").read_text()
-    assert check_unit(atlas, "L1N100", out / "units" / "L1N100.html") > 500
+    assert check_unit(sheets, "L1N100", out / "units" / "L1N100.html", typical) > 500
     first = text.index('id="squares"')
     cell, rise = re.compile(r"<td>(0\.\d+)").search(text, first), re.compile(r"<td>(−?\d\.\d*)\n").search(text, first)
     for wrong in (
@@ -255,11 +286,30 @@ def test_a_page_that_was_tampered_with_is_found(site, atlas, tmp_path):
         text.replace('fill-opacity="0.3"', 'fill-opacity="0.9"', 1),  # a colour
         text.replace("<h1>L1N100", "<h1>L1N10"),
         text.replace('data-column="logit"', 'data-column="logits"'),
+        re.sub(r'(<p class="headline">)\w', r"\1X", text),
+        re.sub(r'(<div class="value">)', r"\g<1>9", text, count=1),
+        re.sub(r"(<td>bottom</td><td>)", r"\g<1>4", text, count=1),
     ):
         assert wrong != text
         (tmp_path / "L1N100.html").write_text(wrong)
         with pytest.raises(PageError, match=r"L1N100\.html"):
-            check_unit(atlas, "L1N100", tmp_path / "L1N100.html")
+            check_unit(sheets, "L1N100", tmp_path / "L1N100.html", typical)
+
+
+def test_a_first_page_that_was_tampered_with_is_found(site, sheets, tmp_path):
+    text = (site[0] / "index.html").read_text()
+    assert check_home(sheets, site[0] / "index.html") > 30
+    find = re.search(
+        r'<th scope="row"><a href="units/(L\dN\d+)\.html">\1</a></th><td>([^<]+)</td></tr><tr class="said">', text
+    )
+    count = re.search(r'">L1</a></th><td>(\d+)</td>', text)
+    for wrong in (
+        text[: find.start(2)] + "0.123" + text[find.end(2) :],
+        text[: count.start(1)] + "99" + text[count.end(1) :],
+    ):
+        (tmp_path / "index.html").write_text(wrong)
+        with pytest.raises(PageError, match=r"index\.html"):
+            check_home(sheets, tmp_path / "index.html")
 
 
 def test_pages_of_another_atlas_are_found(folder, site, tmp_path):
@@ -273,7 +323,7 @@ def test_pages_of_another_atlas_are_found(folder, site, tmp_path):
 
     other = Atlas.open(rewritten(folder, tmp_path / "a", "squares", change))
     with pytest.raises(PageError):
-        check_site(other, site[0], 3)
+        check_site(Sheets(other), site[0], sampled(other, 3))
 
 
 @pytest.fixture

@@ -214,6 +214,42 @@ def test_two_units_side_by_side(opened, made):
     assert heads.get_by_text("not known of it").count() == 4 + 8
 
 
+def test_a_link_to_what_is_not_there_says_so_in_one_line(opened):
+    page = opened("units.html#L99N1")
+    assert page.inner_text("#count") == f"0 of {len(UNITS)} units; L99N1 is no unit of this atlas"
+    page.fill("#q", NEURON)
+    assert page.inner_text("#count") == f"1 of {len(UNITS)} units" and listed(page) == [NEURON]
+    page = opened("units.html#kind=cell&square=Z9&by=kl")
+    assert page.inner_text("#count").startswith("kind=cell and square=Z9 in the address mean nothing here. ")
+    assert page.input_value("#by") == "kl" and len(listed(page)) > 8
+    page.select_option("#layer", "1")
+    assert "mean" not in page.inner_text("#count") and "Z9" not in page.url
+    for address, said in (
+        ("a=L99N1", "L99N1 is no unit of this atlas"),
+        (f"a={NEURON}", f"{NEURON} and which other?"),
+        (f"a={NEURON}&b=x", "x is no unit of this atlas"),
+        ("", "Name two units, such as L0N5 and L1N7."),
+    ):
+        page = opened(f"compare.html#{address}")
+        assert page.inner_text("#said") == said and page.locator("#beside svg").count() == 0
+
+
+def test_compared_boards_tell_their_cells_and_their_python(opened, made):
+    page = opened(f"compare.html#a={NEURON}&b=L1N7")
+    board = page.get_by_role("img", name="L1N7, logit: strongest")
+    board.scroll_into_view_if_needed()
+    box = board.bounding_box()
+    board.hover(position={"x": box["width"] * (9 + 25) / 90, "y": box["height"] * (8 + 25) / 89}, force=True)
+    c2 = questions.unit(made[0], "L1N7").squares[8 * 2 + 2].logit
+    name, shown = page.locator("#beside .under", has_text="C2").inner_text().split()
+    assert name == "C2" and float(shown.replace("−", "-")) == pytest.approx(c2, rel=6e-3)
+    page.locator("#beside summary").click()
+    line = page.locator("#beside code.copy").inner_text()
+    assert [sheet.unit for sheet in eval(line, {"questions": questions, "atlas": made[0]})] == [NEURON, "L1N7"]
+    page.locator("#beside .copier").click()
+    page.wait_for_function("/Copied|Selected/.test(document.querySelector('#beside .copier').textContent)")
+
+
 def test_without_scripts_everything_can_be_read(opened):
     page = opened("index.html", scripts=False)
     page.get_by_role("link", name="L1", exact=True).first.click()
@@ -232,6 +268,8 @@ def test_dark_mode_print_and_copying(opened):
     assert opened("units.html", scheme="dark").evaluate(shade) < 100
     page = opened(f"units/{NEURON}.html", media="print", scheme="dark")
     assert not page.locator("nav.site").is_visible() and page.evaluate(shade) == 765
+    page = opened("units.html#q=mine", media="print")
+    assert page.locator("#list tbody tr").last.is_visible() and not page.locator("#filters").is_visible()
     page = opened(f"units/{NEURON}.html")
     page.locator("#writes summary").first.click()
     page.locator("#writes .copier").first.click()

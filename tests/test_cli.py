@@ -159,6 +159,7 @@ def test_a_mistake_of_the_program_stays_a_traceback(run, monkeypatch):
         run("games", "generate", "1", "--out", "g.npy")
 
 
+@pytest.mark.filterwarnings("default::UserWarning")
 def test_a_file_cut_short_is_a_warning_of_one_line(run, tmp_path):
     (tmp_path / "cut.pgn").write_text("1. F5 D6 2. C3")
     result = run("games", "describe", "cut.pgn")

@@ -5,9 +5,11 @@ import json
 import pytest
 from command_line import refused
 
+from circuits.explanation.without import Without
 from circuits.games import generate
 from circuits.notation import TOKEN_SQUARE, print_transcript
 from reports.explanation.records import ExplanationRecord
+from reports.server.text import without_text
 
 GAME = "E5 D5 C4 F5 E2"
 STANDARD = "F5 F4 E3 F6 C5"  # the same game
@@ -41,6 +43,26 @@ def test_text_and_page(run, model, tmp_path):
     assert "C3" in page and "--move c3" in page and max(map(len, result.stdout.splitlines())) <= 100
 
 
+def test_units_set_to_their_means(run, model, bench):
+    result = run("explain", GAME, "--without", "L0N3,l1h2", *model, "--json")
+    assert result.returncode == 0, result.stderr
+    found = json.loads(result.stdout)
+    record = Without.from_dict(found.pop("without"))
+    assert [row.unit for row in record.units] == ["L0N3", "L1H2"] and record.kl > 0
+    assert record.base.probabilities == pytest.approx(found["explanation"]["probabilities"], abs=1e-6)
+    assert record.checkpoint == found["explanation"]["checkpoint"]
+    said = without_text(record)
+    assert "With L0N3 and L1H2 at their means" in said and max(map(len, said.splitlines())) <= 100
+    assert "units that write as much" in said and "random units" in said
+    again = run("explain", GAME, "--without", "L0N3,l1h2", *model)
+    assert said in again.stdout and "without" not in json.loads(run("explain", GAME, *model, "--json").stdout)
+
+
+def test_units_that_the_model_does_not_have_are_refused(run, model):
+    assert "L9N3 is out of range" in refused(run("explain", GAME, "--without", "L9N3", *model))
+    assert "L0N3 is named twice" in refused(run("explain", GAME, "--without", "L0N3 L0N3", *model))
+
+
 def test_standard_notation_is_the_same_game(run, model):
     asked = run("explain", STANDARD, "--move", "D3", "--notation", "standard", *model)
     assert asked.returncode == 0, asked.stderr
@@ -67,6 +89,8 @@ def finished() -> str:
         ((GAME, "--notation", "theirs"), "ours or standard"),
         ((GAME, "--out", "."), "is a folder"),
         ((GAME, "--out", "page.pdf"), ".html"),
+        ((GAME, "--without", "L0N3 C4"), "'C4' names no unit"),
+        ((GAME, "--without", " , "), "--without is empty"),
         ((GAME, "--games", "0"), "at least 1 game"),
         ((GAME, "--games", "nowhere.txt"), "nowhere.txt"),
         ((GAME, "--model", "nowhere.safetensors"), "nowhere.safetensors"),

@@ -11,9 +11,10 @@ from circuits.errors import InputError
 from circuits.explanation import lines as rules
 from circuits.explanation.contributions import contributions, layers_before
 from circuits.explanation.describe import SHOWN
-from circuits.explanation.explain import EQUAL, explain
+from circuits.explanation.explain import explain
 from circuits.explanation.means import Acts, acts_at, hooks, means
 from circuits.explanation.records import Explanation
+from circuits.explanation.run import EQUAL
 from circuits.explanation.set_to_means import NEAR, random_units, set_to_means, sizes, units_alike
 from circuits.features import PATTERNS, board_state, patterns_matrix
 from circuits.games import Games, generate

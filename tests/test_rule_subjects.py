@@ -335,7 +335,8 @@ def test_runs_at_places_are_whole_runs(ground, readers, name, monkeypatch):
     seen = []
     for holds in (True, False):
         for rows, logits, acts in places.run(holds, lambda rows: [], save=found.hooks, variants=2):
-            assert torch.equal(logits[:, 0], logits[:, 1])
+            # The same row of a product may be rounded otherwise at another place of the batch on some processors.
+            torch.testing.assert_close(logits[:, 0], logits[:, 1], atol=1e-4, rtol=1e-5)
             values = found.values({hook: x[:, 0] for hook, x in acts.items()})
             torch.testing.assert_close(values, places.values[rows], atol=1e-4, rtol=1e-4)
             for place, got in zip(rows.tolist(), logits[:, 0], strict=True):

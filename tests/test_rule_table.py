@@ -2,8 +2,10 @@
 
 import dataclasses
 import json
+import pickle
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 import synthetic_rules
@@ -37,6 +39,57 @@ def test_a_file_gives_back_the_table(tmp_path, ending, census):
     assert read == made and read.provenance == PROVENANCE
     assert len(read.census) == (36 if census else 0)
     assert [p.name for p in path.parent.iterdir()] == [path.name]
+
+
+def test_rows_of_a_file_are_made_when_asked_for(tmp_path, small, monkeypatch):
+    read = RuleTable.load(small.save(tmp_path / "rules.parquet"))
+    made, record = [], columns.record
+    monkeypatch.setattr(columns, "record", lambda cls, *given: made.append(cls) or record(cls, *given))
+    assert len(read) == 36 and read.layers == (0, 1, 2) and repr(read) == repr(small) and "L0N12" not in read
+    assert read["L1N4"] == small["L1N4"] and read.counted("L2N3") == small.counted("L2N3")
+    assert (
+        made.count(NeuronRule) + made.count(NeuronCensus) < 24
+    )  # of 72: these two, and those that type checks look at
+    assert read["L1N4"] is read["L1N4"] and read.layer(2) == small.layer(2)
+    assert read.rows[-1] == small.rows[-1] and read.rows[3:9] == small.rows[3:9] and list(read) == list(small)
+    assert read != RuleTable.of(PROVENANCE, small.rows[:-1]) and hash(read) == hash(small)
+    with pytest.raises(IndexError):
+        read.rows[36]
+    assert pickle.loads(pickle.dumps(read)) == small
+
+
+def test_parquet_of_another_tool_is_read_too(tmp_path, small):
+    own = small.to_arrow()
+    for changes in ({"rule": pa.large_string(), "peak_ply": pa.int64()}, {"alternatives": pa.large_list(pa.string())}):
+        wide = pa.schema(
+            [field.with_type(changes.get(field.name, field.type)) for field in own.schema], own.schema.metadata
+        )
+        pq.write_table(own.cast(wide), tmp_path / "wide.parquet")
+        assert RuleTable.load(tmp_path / "wide.parquet") == small
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "said"),
+    [
+        ("f1", float("inf"), r"Score\.f1: inf is not a finite number"),
+        ("mean", float("nan"), r"NeuronRule\.mean: nan is not a finite number"),
+        ("terms", None, r"Score\.terms: None is not a whole number"),
+        ("status", None, r"NeuronRule\.status: None is not str"),
+        ("alternatives", ["A0 mine", None], r"NeuronRule\.alternatives\.1: None is not str"),
+        ("board", [{"what": "C0 mine", "by": float("nan")}], r"Written\.by: nan is not a finite number"),
+        ("partners", None, "damaged|NeuronCensus"),
+    ],
+)
+def test_one_bad_value_in_a_file_is_refused_as_it_is_read(tmp_path, small, name, value, said):
+    assert small.rows[0].rule is not None
+    rows = small.to_arrow().to_pylist()
+    rows[0][name] = value
+    schema = small.to_arrow().schema
+    loose = pa.schema([field.with_nullable(True) for field in schema], schema.metadata)
+    pq.write_table(pa.Table.from_pylist(rows, loose), tmp_path / "bad.parquet")
+    with pytest.raises(InputError, match=said) as error:
+        RuleTable.load(tmp_path / "bad.parquet")
+    assert "bad.parquet" in str(error.value)
 
 
 def test_parquet_is_flat_and_says_what_its_columns_hold(tmp_path, small):

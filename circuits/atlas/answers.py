@@ -246,9 +246,9 @@ class Like(Record):
                 ["unit", "cosine", "best fact"], [[a.unit, number(a.cosine), a.best_fact or NONE] for a in own]
             )
         lines += ["", *paragraph(
-            "cosine between 192 conditional means: where each square is empty, theirs, mine, less the mean, over the "
-            "sd, less the mean over squares of the same state (the clock's part). Alike by the board's states; neither "
-                "weights nor rules enter. The maps keep the start position."
+            "cosine between 188 conditional means: where each square is empty (but the centre), theirs, mine, less the "
+            "mean, over the sd, less the mean over squares of the same state (the clock's part). Alike by the board's "
+            "states; neither weights nor rules enter. The maps keep the start position."
         )]  # fmt: skip
         return "\n".join(lines)
 

@@ -10,10 +10,10 @@ For a transcript, a position at its end and a move:
     the rest       what the listed units do not account for
 
 The sum of contributions must equal the model's logit; the checkpoint is the point whose probe reads the reference games
-best at this ply, of several equals (within `EQUAL` squares) the middle one.
+best at this ply, of several equals (within `run.EQUAL` squares) the middle one.
 """
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 from jaxtyping import Integer
 from torch import Tensor
@@ -27,15 +27,14 @@ from circuits.explanation import records as r
 from circuits.explanation.contributions import contributions, layers_before
 from circuits.explanation.cover import cover
 from circuits.explanation.describe import lens_of, lines_of, moves_of, parts_of, position_of, readings_of, rests_of
-from circuits.explanation.run import board_direction, logit_target, rank, relative, run_position
+from circuits.explanation.means import Means
+from circuits.explanation.run import board_direction, checkpoint_of, logit_target, rank, relative, run_position
 from circuits.explanation.units import tests_of_units
 from circuits.games import Games
 from circuits.induction.table import RuleTable
 from circuits.notation import LABELS, SQUARE_TOKEN, TOKEN_SQUARE, token
 from circuits.othello_model import OthelloModel
 
-#: squares read right by which points are equals
-EQUAL = 0.05
 #: drawn sets of each control
 DRAWS = 20
 
@@ -50,6 +49,7 @@ def explain(
     *,
     draws: int = DRAWS,
     seed: int = 0,
+    known: Callable[[int], Means] | None = None,
 ) -> r.Explanation:
     """Explain one move.
 
@@ -60,12 +60,13 @@ def explain(
         move: the square of the move; by default the model's likeliest.
         table: what is known of neurons.
         draws: sets drawn for each control; seed: of the draws.
+        known: the means at a ply over the same games, where they are kept.
 
     Raises:
         InputError: no moves, or more than the model reads; a finished game; a move that nobody can ever make; no
             probe of the board; no reference game that reaches this ply; contributions that do not sum to the logit.
     """
-    run = run_position(model, tokens, readers, games)
+    run = run_position(model, tokens, readers, games, known)
     chosen = "the model's likeliest" if move is None else "asked for"
     square = int(TOKEN_SQUARE[1 + int(run.logits[1:].argmax())]) if move is None else move
     at = token(square) - 1
@@ -77,9 +78,7 @@ def explain(
     if not error <= SUM_TOLERANCE:
         raise InputError(f"contributions sum to the logit only within {error:.1e}: no explanation would be right")
     beyond = own.less(mean)
-    best = max(run.means.right.values()) - EQUAL
-    equals = [point for point in run.readers if run.means.right[point] >= best]
-    checkpoint = equals[len(equals) // 2]
+    checkpoint = checkpoint_of(run)
     resting = rules.rests(run.board, square)
     direction = board_direction(run, checkpoint, resting)
     attn, mlp = layers_before(checkpoint)

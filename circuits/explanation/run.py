@@ -1,6 +1,6 @@
 """One position run once, with everything that an explanation asks of it, and the vectors that are asked about."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +16,9 @@ from circuits.last_ply import LastPly
 from circuits.othello import Boards, replay
 from circuits.othello_model import OthelloModel
 from circuits.plain import PlainModel, of
+
+#: squares read right by which points are equals
+EQUAL = 0.05
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,8 +44,17 @@ class Run:
         return tuple(board_state(self.boards[0, self.ply][None])[0].long().tolist())
 
 
-def run_position(model: OthelloModel, tokens: Tensor, readers: Mapping[str, BoardReader], games: Games) -> Run:
+def run_position(
+    model: OthelloModel,
+    tokens: Tensor,
+    readers: Mapping[str, BoardReader],
+    games: Games,
+    known: Callable[[int], Means] | None = None,
+) -> Run:
     """Run a game's last position, and take the means at its ply.
+
+    Args:
+        known: the means at a ply over the same games, where they are kept; asked once the position is known to be good.
 
     Raises:
         InputError: as `explain`.
@@ -63,11 +75,19 @@ def run_position(model: OthelloModel, tokens: Tensor, readers: Mapping[str, Boar
     saves = [*hooks(n), *readers, "ln_final.hook_scale"]
     saves += [f"blocks.{layer}.{hook}" for layer in range(n) for hook in ("attn.hook_pattern", "hook_resid_post")]
     logits, saved = plain.run(tokens[None].long(), save=list(dict.fromkeys(saves)))
+    usual = means(plain, games, plies - 1, readers) if known is None else known(plies - 1)
     ply = torch.tensor([plies - 1])
     return Run(
         plain, tokens, boards, logits[0, -1].float().cpu(), saved, acts_at(saved, plies - 1, n),
-        LastPly.of(plain, tokens[None].long(), ply), means(plain, games, plies - 1, readers), readers,
+        LastPly.of(plain, tokens[None].long(), ply), usual, readers,
     )  # fmt: skip
+
+
+def checkpoint_of(run: Run) -> str:
+    """The point whose probe reads the reference games best at this ply, of several equals the middle one."""
+    best = max(run.means.right.values()) - EQUAL
+    equals = [point for point in run.readers if run.means.right[point] >= best]
+    return equals[len(equals) // 2]
 
 
 def relative(logits: Float[Tensor, "*batch token"]) -> Float[Tensor, "*batch move"]:

@@ -80,20 +80,25 @@ def units_alike(
 
 def _drawn(model, units, draws, seed, size) -> list[tuple[Unit, ...]]:
     generator = torch.Generator().manual_seed(seed)
-    found = []
+    s, found = model.shape, []
+    untouched = {
+        "neuron": torch.ones(s.n_layers, s.d_mlp, dtype=torch.bool),
+        "head": torch.ones(s.n_layers, s.n_heads, dtype=torch.bool),
+    }
+    for unit in units:
+        untouched[unit.kind][unit.layer, unit.index] = False
     for _ in range(draws):
-        taken, chosen = set(units), []
+        free, chosen = {kind: mask.clone() for kind, mask in untouched.items()}, []
         for unit in units:
-            width = model.shape.d_mlp if unit.kind == "neuron" else model.shape.n_heads
-            others = [i for i in range(width) if Unit(unit.layer, unit.kind, i) not in taken]
-            if not others:
+            others = free[unit.kind][unit.layer].nonzero()[:, 0]
+            if not len(others):
                 continue
             if size is not None:
                 own = size[unit.kind][unit.layer]
                 gap = (own[others] - own[unit.index]).abs()
-                others = [others[i] for i in gap.argsort(stable=True)[:NEAR].tolist()]
-            pick = others[int(torch.randint(len(others), (), generator=generator))]
+                others = others[gap.argsort(stable=True)[:NEAR]]
+            pick = int(others[int(torch.randint(len(others), (), generator=generator))])
             chosen.append(Unit(unit.layer, unit.kind, pick))
-            taken.add(chosen[-1])
+            free[unit.kind][unit.layer, pick] = False
         found.append(tuple(chosen))
     return found

@@ -8,12 +8,14 @@ which a table gives back exactly what was put in.
 """
 
 import types
+from collections.abc import Sequence
 from dataclasses import fields
 from functools import cache
-from typing import Any, TypeVar, Union, get_args, get_origin
+from typing import Any, NamedTuple, TypeVar, Union, get_args, get_origin
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from circuits.serial import Record
 from circuits.verdicts.records import Estimate
@@ -54,26 +56,81 @@ def record(cls: type[AnyRecord], values: dict[str, Any], prefix: str = "") -> An
         KeyError: a column is missing. InputError: a value that the record refuses.
     """
     given: dict[str, Any] = {}
-    for field in fields(cls):
-        inner, may = _without_none(field.type)
-        name = prefix + field.name
-        if inner is Estimate:
-            value = values[name]
-            given[field.name] = (
-                None if value is None else Estimate(value, values[f"{name}_low"], values[f"{name}_high"])
-            )
-        elif isinstance(inner, type) and issubclass(inner, Record):
-            start = _start(inner, field.name, prefix)
-            # A record that is not there has nothing in its columns that must not be null.
-            needed = next(name for name, _, null in columns(inner, start) if not null)
-            given[field.name] = None if may and values[needed] is None else record(inner, values, start)
-        elif isinstance(values[name], list):
-            item = get_args(inner)[0]
-            of_records = isinstance(item, type) and issubclass(item, Record)
-            given[field.name] = tuple(record(item, v) if of_records else v for v in values[name])
+    for field in _laid_out(cls, prefix):
+        value = values[field.column]
+        if field.of is Estimate:
+            low, high = values[f"{field.column}_low"], values[f"{field.column}_high"]
+            given[field.name] = None if value is None else Estimate(value, low, high)
+        elif field.start is not None:
+            there = value is not None or not field.optional
+            given[field.name] = record(field.of, values, field.start) if there else None
+        elif isinstance(value, list):
+            given[field.name] = tuple(record(field.of, v) for v in value) if field.of else tuple(value)
         else:
-            given[field.name] = values[name]
+            given[field.name] = value
     return cls(**given)
+
+
+class Rows(Sequence[AnyRecord]):
+    """Records that lie in a table, each made when it is first asked for.
+
+    Equal to a tuple of the same records, and to other rows that are. A slice is a tuple.
+    """
+
+    def __init__(self, cls: type[AnyRecord], table: pa.Table) -> None:
+        """
+        Args:
+            table: has what `sound` asks for.
+        """
+        self._cls = cls
+        own = table.select([name for name, *_ in columns(cls)])
+        self._columns = {name: _widened(own[name].combine_chunks()) for name in own.column_names}
+        self._made: list[AnyRecord | None] = [None] * len(table)
+
+    def __len__(self) -> int:
+        return len(self._made)
+
+    def __getitem__(self, i):
+        if isinstance(i, slice):
+            return tuple(self[k] for k in range(len(self))[i])
+        found = self._made[i]
+        if found is None:
+            at = range(len(self))[i]
+            found = record(self._cls, {name: column[at].as_py() for name, column in self._columns.items()})
+            self._made[i] = found
+        return found
+
+    def __eq__(self, other: object) -> bool:
+        return tuple(self) == tuple(other) if isinstance(other, Rows | tuple) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(tuple(self))
+
+    def __repr__(self) -> str:
+        return repr(tuple(self))
+
+    def column(self, name: str) -> list[Any]:
+        """One column of all rows."""
+        return self._columns[name].to_pylist()
+
+
+def values(records: Sequence[Record], name: str) -> list[Any]:
+    """One plain field of all records."""
+    return records.column(name) if isinstance(records, Rows) else [getattr(record, name) for record in records]
+
+
+def sound(cls: type[Record], table: pa.Table, prefix: str = "") -> bool:
+    """Whether every row has a record's columns, of their types, with nothing in them that the record would refuse."""
+    for name, kind, null in columns(cls, prefix):
+        if name not in table.column_names or table[name].type != kind or not _sound(table[name], null):
+            return False
+    for field in _laid_out(cls, prefix):
+        if field.start is not None:
+            here = table[field.column].is_valid()
+            needed = (name for name, _, null in columns(field.of, field.start) if not null)
+            if any(table[name].is_valid() != here for name in needed):  # a part of a record
+                return False
+    return True
 
 
 def single(value: Any) -> Any:
@@ -91,19 +148,67 @@ def single(value: Any) -> Any:
 
 def decimals(column: pa.ChunkedArray) -> list[Any]:
     """A column's values as Python has them; single-precision numbers by their shortest decimals."""
-    if not pa.types.is_float32(column.type):
-        return [_decimal(v) for v in column.to_pylist()] if pa.types.is_list(column.type) else column.to_pylist()
-    known = column.is_valid().to_pylist()
-    texts = column.fill_null(0.0).to_numpy().astype(str).astype(float).tolist()
-    return [v if here else None for v, here in zip(texts, known, strict=True)]
+    return _widened(column).to_pylist()
 
 
-def _decimal(value: Any) -> Any:
-    if isinstance(value, float):
-        return float(str(np.float32(value)))
-    if isinstance(value, list):
-        return [_decimal(v) for v in value]
-    return {k: _decimal(v) for k, v in value.items()} if isinstance(value, dict) else value
+def _widened(column: pa.Array | pa.ChunkedArray) -> pa.Array | pa.ChunkedArray:
+    """A column with each single-precision number, at any depth, the double that its shortest decimal says."""
+    texts, doubles = (_with_floats(column.type, leaf) for leaf in (pa.string(), pa.float64()))
+    return column if texts.equals(column.type) else column.cast(texts).cast(doubles)
+
+
+def _with_floats(kind: pa.DataType, leaf: pa.DataType) -> pa.DataType:
+    """A type with ``leaf`` in the place of single-precision numbers."""
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_with_floats(kind.value_type, leaf)))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_with_floats(field.type, leaf)) for field in kind])
+    return leaf if pa.types.is_float32(kind) else kind
+
+
+def _sound(values: pa.Array | pa.ChunkedArray, optional: bool) -> bool:
+    """Whether nothing is missing (but in ``optional`` places) and all numbers are finite, at any depth."""
+    if values.null_count and not optional:
+        return False
+    if pa.types.is_list(values.type):
+        return _sound(pc.list_flatten(values), False)
+    if pa.types.is_struct(values.type):
+        return all(_sound(pc.struct_field(values, i), field.nullable) for i, field in enumerate(values.type))
+    return not pa.types.is_floating(values.type) or bool(pc.all(pc.is_finite(values), min_count=0).as_py())
+
+
+class _Field(NamedTuple):
+    """Where a field of a record is found.
+
+    Attributes:
+        column: that has it, or tells whether it is there; of: the record in it, or in each of its items; start: how the
+            columns begin that a record is spread over, None for what has one column.
+    """
+
+    name: str
+    column: str
+    of: Any
+    start: str | None
+    optional: bool
+
+
+@cache
+def _laid_out(cls: type[Record], prefix: str) -> tuple[_Field, ...]:
+    found = []
+    for field in fields(cls):
+        inner, may = _without_none(field.type)
+        column, start, of = prefix + field.name, None, None
+        if inner is Estimate:
+            of = Estimate
+        elif isinstance(inner, type) and issubclass(inner, Record):
+            of, start = inner, _start(inner, field.name, prefix)
+            # A record that is not there has nothing in its columns that must not be null.
+            column = next(name for name, _, null in columns(inner, start) if not null)
+        elif get_origin(inner) is tuple:
+            item = get_args(inner)[0]
+            of = item if isinstance(item, type) and issubclass(item, Record) else None
+        found.append(_Field(field.name, column, of, start, may))
+    return tuple(found)
 
 
 def _spread(value: Record | None, cls: type[Record], prefix: str, found: dict[str, Any]) -> None:

@@ -44,8 +44,8 @@ class RuleTable:
     """
 
     provenance: Provenance
-    rows: tuple[NeuronRule, ...]
-    census: tuple[NeuronCensus, ...] = ()
+    rows: Sequence[NeuronRule]
+    census: Sequence[NeuronCensus] = ()
 
     @staticmethod
     def of(provenance: Provenance, rows: Sequence[NeuronRule], census: Sequence[NeuronCensus] = ()) -> "RuleTable":
@@ -70,7 +70,7 @@ class RuleTable:
         return iter(self.rows)
 
     def __contains__(self, unit: str | Unit) -> bool:
-        return str(unit) in self._by_unit
+        return str(unit) in self._at
 
     def __getitem__(self, unit: str | Unit) -> NeuronRule:
         """The row of one neuron.
@@ -79,26 +79,27 @@ class RuleTable:
             InputError: it is not in the table.
         """
         try:
-            return self._by_unit[str(unit)]
+            return self.rows[self._at[str(unit)]]
         except KeyError:
             raise InputError(f"{unit} is not in the table of rules, which has {self._extent()}") from None
 
     def __repr__(self) -> str:
-        counted = Counter(row.status for row in self.rows)
+        counted = Counter(columns.values(self.rows, "status"))
         said = ", ".join(f"{counted[s]:,} {s}" for s in STATUSES if counted[s])
         return f"RuleTable({self._extent()} of {self.provenance.model_name}: {said or 'none'})"
 
     def counted(self, unit: str | Unit) -> NeuronCensus | None:
         """What else is known of a neuron, if it was asked for."""
-        return self._counted.get(str(unit))
+        at = self._counted_at.get(str(unit))
+        return None if at is None else self.census[at]
 
     @cached_property
-    def _counted(self) -> dict[str, NeuronCensus]:
-        return {row.unit: row for row in self.census}
+    def _at(self) -> dict[str, int]:
+        return {unit: i for i, unit in enumerate(columns.values(self.rows, "unit"))}
 
     @cached_property
-    def _by_unit(self) -> dict[str, NeuronRule]:
-        return {row.unit: row for row in self.rows}
+    def _counted_at(self) -> dict[str, int]:
+        return {unit: i for i, unit in enumerate(columns.values(self.census, "unit"))}
 
     def _extent(self) -> str:
         layers = self.layers
@@ -107,11 +108,11 @@ class RuleTable:
 
     @cached_property
     def layers(self) -> tuple[int, ...]:
-        return tuple(sorted({parse_unit(row.unit).layer for row in self.rows}))
+        return tuple(sorted({parse_unit(unit).layer for unit in self._at}))
 
     def layer(self, layer: int) -> tuple[NeuronRule, ...]:
         """The rows of one layer, by neuron; none where the table has none of it."""
-        return tuple(row for row in self.rows if parse_unit(row.unit).layer == layer)
+        return tuple(self.rows[i] for unit, i in self._at.items() if parse_unit(unit).layer == layer)
 
     def to_dict(self) -> dict[str, Any]:
         return {
@@ -177,15 +178,19 @@ class RuleTable:
         try:
             if path.suffix == ".json":
                 return RuleTable.from_dict(json.loads(path.read_text(encoding="utf-8")))
-            table = pq.read_table(path)
+            with pq.ParquetFile(path) as file:  # `read_table` would import Arrow's data sets, half a second of it
+                table = file.read()
             data = json.loads((table.schema.metadata or {})[METADATA])
             _check_format(data)
+            made = Provenance.from_dict(data["provenance"], "provenance")
+            kinds = (NeuronRule, NeuronCensus) if data["census"] else (NeuronRule,)
+            if all(columns.sound(kind, table) for kind in kinds):
+                return RuleTable(made, *(columns.Rows(kind, table) for kind in kinds))
+            # Written by something else, or damaged: every record is made, and refuses what is wrong by its name.
             names = table.column_names
             values = zip(*(columns.decimals(table[name]) for name in names), strict=True)
             found = [dict(zip(names, row, strict=True)) for row in values]
-            kinds = (NeuronRule, NeuronCensus) if data["census"] else (NeuronRule,)
-            parts = (tuple(columns.record(kind, row) for row in found) for kind in kinds)
-            return RuleTable(Provenance.from_dict(data["provenance"], "provenance"), *parts)
+            return RuleTable(made, *(tuple(columns.record(kind, row) for row in found) for kind in kinds))
         except FileNotFoundError:
             raise InputError(f"{path}: no such file; othello-circuits rules makes a table of rules") from None
         except InputError as error:

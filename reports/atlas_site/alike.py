@@ -5,10 +5,11 @@ cosine   = own[others] . image[n], the image under each map of the board that ke
 """
 
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+from jaxtyping import Float
 
 from circuits.atlas.questions import CHANCE
 from circuits.atlas.squares_table import STATES
@@ -60,12 +61,24 @@ class Alike:
             cosine[:, ~self._varies] = -np.inf
             if name == "identity":
                 cosine[np.arange(len(at)), at] = -np.inf
-            for (i, _), own in zip(asked, cosine, strict=True):
-                known = own[own > -np.inf]
-                if not len(known):
-                    continue
-                best = np.argpartition(-own, min(top, len(own) - 1))[:top]
-                best = best[np.argsort(-own[best], kind="stable")]
-                pairs = tuple((self._names[b], float(own[b])) for b in best if own[b] > -np.inf)
-                found[i].append(Near(name, float(np.quantile(known, CHANCE)), pairs))
+            for (i, _), near in zip(asked, self._nearest(name, cosine, top), strict=True):
+                if near is not None:
+                    found[i].append(near)
         return [tuple(near) for near in found]
+
+    def _nearest(self, name: str, cosine: Float[np.ndarray, "asked neuron"], top: int) -> Iterator[Near | None]:
+        """Of each row; what is no neuron to compare with is -inf."""
+        known = int(self._varies.sum()) - (name == "identity")
+        if not known:
+            yield from (None for _ in cosine)
+            return
+        # The quantile lies between two of the highest few: these alone are sorted.
+        place = CHANCE * (known - 1)
+        below = known - 1 - int(place)  # how many are above the lower of the two
+        kept = max(below + 1, min(top, known))
+        best = np.argpartition(cosine, cosine.shape[1] - kept, axis=1)[:, cosine.shape[1] - kept :]
+        for row, at in zip(cosine, best, strict=True):
+            own = at[np.lexsort((at, -row[at]))]  # of equal ones the first
+            low, high = row[own[below]], row[own[max(0, below - 1)]]
+            chance = float(low) + (float(high) - float(low)) * (place - int(place))
+            yield Near(name, chance, tuple((self._names[b], float(row[b])) for b in own[:top]))

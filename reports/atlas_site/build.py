@@ -24,8 +24,10 @@ from circuits.notation import LABELS
 from circuits.serial import Record
 from reports.atlas_site import lists, pages, panels
 from reports.atlas_site.alike import Alike
-from reports.atlas_site.check import check_site
+from reports.atlas_site.check import check_site, sampled
+from reports.atlas_site.plays import Plays, plays
 from reports.atlas_site.positions import positions, shown
+from reports.atlas_site.recompute import Again, check_again, inputs_of
 from reports.atlas_site.sheets import Sheets
 from reports.atlas_site.squares import Square
 from reports.atlas_site.unit_page import UnitPages
@@ -50,6 +52,8 @@ class Built(Record):
             cpu_seconds: the processor time of these, of all processes.
         bytes: of all files; page_bytes, page_gzip: of a unit's page, mean.
         cells: of pages that were read back and compared with the tables.
+        recomputed: cells of the same pages computed again from the model and the games in the atlas's folder, and on
+            how many ``games``; 0 where only the tables are there.
     """
 
     folder: str
@@ -63,16 +67,23 @@ class Built(Record):
     page_bytes: float
     page_gzip: float
     cells: int
+    recomputed: int
+    games: int
 
     def __str__(self) -> str:
         rate, own = (self.units / max(seconds, 1e-9) for seconds in (self.unit_seconds, self.cpu_seconds))
+        again = (
+            f"computed again from the model and {self.games:,} games: {self.recomputed:,}"
+            if self.recomputed
+            else "nothing computed again, since the atlas's folder holds tables alone, no model and no games"
+        )
         return (
             f"{self.pages:,} pages of {self.units:,} units in {self.folder}, {self.bytes / 1e6:,.1f} MB, in "
             f"{self.seconds:,.0f} s\n"
             f"a unit's page: {self.page_bytes / 1e3:.1f} KB, {self.page_gzip / 1e3:.1f} KB gzipped, on average; "
             f"{rate:,.0f} a second with {self.workers} process{'es' * (self.workers != 1)}, {own:,.0f} a second of "
             "processor time\n"
-            f"read back and compared with the tables: {self.cells:,} cells\n"
+            f"read back and compared with the tables: {self.cells:,} cells; {again}\n"
             f"open {Path(self.folder) / 'index.html'}"
         )
 
@@ -97,14 +108,14 @@ def build_site(
 
     Raises:
         InputError: no atlas, a damaged one, a missing column; ``out`` is no folder, or holds other things.
-        reports.checks.PageError: a page that does not say what the tables do.
+        reports.checks.PageError: a page that does not say what the tables do, or not what the model and the games give.
     """
     started = time.perf_counter()
     url, folder = os.fspath(atlas), Path(out)
     if folder.exists() and not folder.is_dir():
         raise InputError(f"{folder} is no folder: the site is written into one; give another --out")
     opened = Atlas.open(url, model_hash)
-    sheets = Sheets(opened)
+    sheets, worker = Sheets(opened), inputs_of(opened)
     _cleared(folder)
     told(f"pages of {len(sheets):,} units")
     name = Path(url.rstrip("/")).name
@@ -122,17 +133,20 @@ def build_site(
             unit_seconds = time.perf_counter() - begun
             told("squares")
             answers = run(delayed(_square)(url, name, folder, s) for s in range(64))
-    told("lists")
+    told("lists, and how the model plays")
     brief = {LABELS[s]: own for s, (_, own) in enumerate(answers)}
-    more = _rest(folder, sheets, name, brief)
+    more = _rest(folder, sheets, name, brief, None if worker is None else plays(worker))
     total = sum(d[0] + d[1] for d in done) + sum(size for size, _ in answers) + sum(more.values())
     told("reading pages back")
-    cells = check_site(opened, folder, checked)
+    names = sampled(opened, checked)
+    cells = check_site(sheets, folder, names)
+    told("computing cells again")
+    again = Again(0, 0, 0) if worker is None else check_again(opened, worker, folder, names)
     weighed = [w for d in done for w in d[2]]
     built = Built(
         str(folder), len(sheets), len(sheets) + len(answers) + sum(path.endswith(".html") for path in more), workers,
         time.perf_counter() - started, unit_seconds, sum(d[3] for d in done), total,
-        sum(d[0] for d in done) / len(sheets),        sum(weighed) / len(weighed), cells,
+        sum(d[0] for d in done) / len(sheets), sum(weighed) / len(weighed), cells, again.cells, again.games,
     )  # fmt: skip
     _write(folder / MARK, json.dumps({"site of": opened.key, "model": opened.model_hash, "units": len(sheets)}) + "\n")
     return built
@@ -203,10 +217,12 @@ def _square(url: str, name: str, folder: Path, square: int) -> tuple[int, dict[s
     return _once(url, name).square(folder, square)
 
 
-def _rest(folder: Path, sheets: Sheets, name: str, brief: dict[str, dict[str, list]]) -> dict[str, int]:
+def _rest(
+    folder: Path, sheets: Sheets, name: str, brief: dict[str, dict[str, list]], play: Plays | None
+) -> dict[str, int]:
     """Write everything that there is one of; bytes by path."""
     made = {
-        "index.html": pages.home(sheets, name), "units.html": pages.units(sheets, name),
+        "index.html": pages.home(sheets, name, play), "units.html": pages.units(sheets, name),
         "compare.html": pages.compare(sheets, name), "squares/index.html": pages.squares(sheets, name),
         "assets/units.js": lists.units_script(sheets), "assets/squares.js": lists.squares_script(brief),
         "assets/site.css": str(page_environment().globals["css"]) + _asset("site.css"),

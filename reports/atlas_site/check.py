@@ -1,20 +1,25 @@
 """Pages of a site read back from disk and compared with the tables, asked anew by `circuits.atlas.questions`.
 
-Of sampled units: every cell of the table of numbers, every board's colours and written numbers, the edges.
+Of sampled units: the headline and the tiles, every cell of the table of numbers, every board's colours, the edges, the
+positions. Of the first page: the units that stand out with their figures, and the counts of every layer.
 """
 
 import random
-import re
-from html.parser import HTMLParser
+from collections import Counter
 from pathlib import Path
 
 from circuits.atlas import questions
 from circuits.atlas.opened import Atlas
 from circuits.atlas.unit_sheet import UnitSheet
+from circuits.induction.records import STATUSES
 from circuits.notation import LABELS
-from reports.atlas_site.maps import STEPS, level
-from reports.atlas_site.unit_words import small
-from reports.boards import CELL, LEFT, TOP, scale_of
+from reports.atlas_site.finds import finds
+from reports.atlas_site.maps import level
+from reports.atlas_site.page_read import number_of, read_page
+from reports.atlas_site.roles import ROLES
+from reports.atlas_site.sheets import Sheets
+from reports.atlas_site.unit_words import Typical, headline, small, tiles
+from reports.boards import scale_of
 from reports.checks import PageError
 from reports.text import fixed
 
@@ -26,8 +31,16 @@ _TOGETHER = (
 )  # fmt: skip
 
 
-def check_site(atlas: Atlas, folder: Path, sample: int, seed: int = 0) -> int:
-    """Compare some units' pages with the tables.
+def sampled(atlas: Atlas, sample: int, seed: int = 0) -> list[str]:
+    """The units whose pages are read back: some of all, and two heads beside."""
+    names = atlas.table("units")["unit"].to_pylist()
+    heads = [name for name in names if "H" in name]
+    drawn = random.Random(seed)
+    return list(dict.fromkeys(drawn.sample(names, min(sample, len(names))) + drawn.sample(heads, min(2, len(heads)))))
+
+
+def check_site(sheets: Sheets, folder: Path, names: list[str]) -> int:
+    """Compare some units' pages, and the first page, with the tables.
 
     Returns:
         how many cells were compared.
@@ -35,22 +48,47 @@ def check_site(atlas: Atlas, folder: Path, sample: int, seed: int = 0) -> int:
     Raises:
         PageError: with the page, the cell, what it shows and what the tables say.
     """
-    names = atlas.table("units")["unit"].to_pylist()
-    heads = [name for name in names if "H" in name]
-    drawn = random.Random(seed)
-    chosen = drawn.sample(names, min(sample, len(names))) + drawn.sample(heads, min(2, len(heads)))
-    return sum(check_unit(atlas, name, folder / "units" / f"{name}.html") for name in chosen)
+    typical = Typical(sheets)
+    return check_home(sheets, folder / "index.html") + sum(
+        check_unit(sheets, name, folder / "units" / f"{name}.html", typical) for name in names
+    )
 
 
-def check_unit(atlas: Atlas, name: str, path: Path) -> int:
+def check_home(sheets: Sheets, path: Path) -> int:
+    """Compare the first page's finds and counts with the tables; how many cells were looked at.
+
+    Raises:
+        PageError: they differ, or something is missing.
+    """
+    page, cells = read_page(path), 0
+    tables = [[cell.strip() for cell in row] for row in page.rows]
+    listed = [(row[0], _plain(row[1])) for row in tables if len(row) == 2]
+    for find in finds(sheets):
+        for unit, figure, _ in find.rows:
+            if (unit, _plain(figure)) not in listed:
+                raise PageError(f"{path.name}: {find.title}: {unit} should stand there with {figure}")
+            cells += 1
+    u = sheets.units
+    for names, given in ((ROLES, sheets.roles), (STATUSES, u["rule_status"])):
+        names = [name for name in names if name in given]
+        for layer in sheets.atlas.layers if names else ():
+            own = [i for i, there in enumerate(u["layer"]) if there == layer]
+            counts = Counter(given[i] for i in own if sheets.is_neuron[i])
+            right = [*(f"{counts[name]:,}" for name in names), str(sum(not sheets.is_neuron[i] for i in own))]
+            if [f"L{layer}", *right] not in tables:
+                raise PageError(f"{path.name}: no table counts L{layer} as {', '.join(right)}, as the tables do")
+            cells += len(right)
+    return cells
+
+
+def check_unit(sheets: Sheets, name: str, path: Path, typical: Typical) -> int:
     """Compare one page with the tables; how many cells were looked at.
 
     Raises:
         PageError: they differ, or something is missing.
     """
-    sheet, page = questions.unit(atlas, name), _Page()
-    page.feed(path.read_text(encoding="utf-8"))
-    where, cells = path.name, 0
+    atlas, page = sheets.atlas, read_page(path)
+    sheet, where, cells = questions.unit(atlas, name), path.name, 0
     if page.heading.strip() != sheet.unit:
         raise PageError(f"{where}: its heading is {page.heading.strip()!r}, it should be {sheet.unit!r}")
     expected = {k for k in sheet.squares[0].__dataclass_fields__ if k != "square" and _some(sheet, k)}
@@ -66,7 +104,7 @@ def check_unit(atlas: Atlas, name: str, path: Path) -> int:
         for label, text, value in zip(LABELS, shown, own, strict=True):
             # A rise is computed here by another route, which may differ in the last digit.
             same = text == small(value) or (
-                rise and None not in (value, _read(text)) and abs(_read(text) - value) < 0.01
+                rise and None not in (value, number_of(text)) and abs(number_of(text) - value) < 0.01
             )
             if not same:
                 raise PageError(f"{where}: {key} at {label} shows {text!r}, the tables have {value}")
@@ -75,6 +113,17 @@ def check_unit(atlas: Atlas, name: str, path: Path) -> int:
         scale = scale_of([values[key] for key in together if key in values])
         for key in (key for key in together if key in values):
             cells += _board(where, key, page.boards.get(key), values[key], scale)
+    rule = sheets.rule(sheets.row[name])
+    said = [(page.headline, headline(sheet, rule))]
+    said += zip(page.values, (f"{t['value']} {t['beside']}" for t in tiles(sheet, rule, typical)), strict=True)
+    said += zip(
+        ("|".join(row) for row in page.rows if len(row) == 4 and row[1] in ("top", "bottom")),
+        (f"{e.address}|{e.end}|{small(e.activation)}|{e.moves}" for e in sheet.examples), strict=True,
+    )  # fmt: skip
+    for shown, right in said:
+        if _plain(shown) != _plain(right):
+            raise PageError(f"{where}: it says {_plain(shown)!r}, the tables {_plain(right)!r}")
+        cells += 1
     for edge in sheet.before:
         if (text := page.links.get(edge.unit)) is not None and text != fixed(edge.effect, 2, True):
             raise PageError(f"{where}: the edge from {edge.unit} shows {text!r}, the tables have {edge.effect}")
@@ -101,10 +150,6 @@ def _rise(atlas: Atlas, sheet: UnitSheet, state: str) -> tuple[float | None, ...
     return tuple(found)
 
 
-def _read(text: str) -> float | None:
-    return None if text == "–" else float(text.replace("−", "-").replace(",", ""))
-
-
 def _board(where: str, key: str, drawn: dict[int, int] | None, values: tuple[float | None, ...], scale: float) -> int:
     if drawn is None:
         raise PageError(f"{where}: the page has no board of {key}")
@@ -118,60 +163,6 @@ def _board(where: str, key: str, drawn: dict[int, int] | None, values: tuple[flo
     return len(values)
 
 
-class _Page(HTMLParser):
-    """What a page shows: its heading, its columns of numbers, its boards by strength, the effects of edges."""
-
-    def __init__(self):
-        super().__init__()
-        self.heading, self.columns, self.boards, self.links = "", {}, {}, {}
-        self._in_heading = self._in_squares = self._in_neighbours = False
-        self._board = self._cell = self._edge = None
-        self._keys, self._at = [], -1
-
-    def handle_starttag(self, tag, attrs):
-        own = dict(attrs)
-        if tag == "h1":
-            self._in_heading = True
-        elif tag == "section":
-            self._in_neighbours = own.get("id") == "neighbours"
-        elif tag == "table":
-            self._in_squares = own.get("id") == "squares"
-        elif tag == "svg" and "data-column" in own:
-            self._board = self.boards.setdefault(own["data-column"], {})
-        elif tag == "path" and self._board is not None and own.get("class") in ("p", "n"):
-            strength = round(STEPS * float(own["fill-opacity"])) * (-1 if own["class"] == "n" else 1)
-            for x, y in re.findall(r"M(\d+) (\d+)", own["d"]):
-                self._board[8 * ((int(y) - TOP) // CELL) + (int(x) - LEFT) // CELL] = strength
-        elif self._in_squares and tag == "th" and "data-column" in own:
-            self._keys.append(own["data-column"])
-            self.columns[own["data-column"]] = []
-        elif self._in_squares and tag == "tr":
-            self._at = -1
-        elif self._in_squares and tag == "td":
-            self._at += 1
-            self.columns[self._keys[self._at]].append("")
-            self._cell = self._keys[self._at]
-        elif self._in_squares and tag == "th":
-            self._cell = None
-        elif self._in_neighbours and tag == "a" and re.fullmatch(r"\.\./units/(L\d+N\d+)\.html", own.get("href", "")):
-            self._edge = own["href"][9:-5]
-        elif self._in_neighbours and tag == "td" and self._edge:
-            self.links.setdefault(self._edge, "")
-
-    def handle_endtag(self, tag):
-        if tag == "h1":
-            self._in_heading = False
-        elif tag == "svg":
-            self._board = None
-        elif tag == "table":
-            self._in_squares, self._cell = False, None
-        elif tag == "td" and self._edge and self.links.get(self._edge):
-            self._edge = None
-
-    def handle_data(self, data):
-        if self._in_heading:
-            self.heading += data
-        elif self._in_squares and self._cell and data.strip():
-            self.columns[self._cell][-1] += data.strip()
-        elif self._in_neighbours and self._edge in self.links and not self.links[self._edge]:
-            self.links[self._edge] = data.strip()
+def _plain(text: str) -> str:
+    """Text without the marks that keep words on one line."""
+    return " ".join(text.replace("\u00a0", " ").replace("\u2060", "").split())

@@ -19,7 +19,7 @@ LISTED = (
     ("status", "rule_status", None), ("rule", "rule", None), ("r2", "rule_r2", 3), ("fact", "best_fact", None),
     ("f1", "best_f1", 3), ("skill", "best_skill", 3), ("kl", "kl", 3), ("raises", "raises", None),
     ("logit", "raises_logit", 3), ("lowers", "lowers", None), ("square", "state_square", None),
-    ("state", "state_r2", 3), ("ply", "ply_r2", 3), ("roles", "roles", None), ("head", "head_kind", None),
+    ("state", "state_r2", 3), ("ply", "ply_r2", 3), ("head", "head_kind", None),
     ("share", "separation_mine_share", 3),
 )  # fmt: skip
 
@@ -30,12 +30,26 @@ def units_script(sheets: Sheets) -> str:
     for key, name, digits in LISTED:
         own = sheets.units[name]
         columns[key] = own if digits is None else [shortened(v, digits) for v in own]
+    columns["roles"] = roles(sheets)
     layers = sheets.units["layer"]
     data = {
         "units": sheets.names, "layer": layers, "chunk": CHUNK, "columns": columns,
         "measured": sheets.atlas.measured,
     }  # fmt: skip
     return f"const ATLAS={_packed(data)};\n"
+
+
+def roles(sheets: Sheets) -> list[str | None]:
+    """Of each neuron its role on the map and those that the rules' counts gave it, comma between."""
+    both = zip(sheets.roles, sheets.units["roles"], strict=True)
+    return [
+        ", ".join(dict.fromkeys([own, *(NAMES.get(r, r) for r in (listed or "").split(", ") if r)])) if own else None
+        for own, listed in both
+    ]
+
+
+#: the counts' names for roles of the map
+NAMES = {"played": "just played", "flipped": "just flipped"}
 
 
 def squares_script(brief: dict[str, dict[str, list]]) -> str:

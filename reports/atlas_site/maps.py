@@ -5,11 +5,12 @@ values stand in the page's table of numbers, the strongest on the board; scripts
 """
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 from markupsafe import Markup, escape
 
-from circuits.notation import CENTRE
-from reports.boards import BOX, corner, extremes, in_words, places
+from circuits.notation import CENTRE, LABELS
+from reports.boards import BOX, corner, places, scale_of
 from reports.text import fixed
 
 STEPS = 10
@@ -49,7 +50,7 @@ def board(values: Values, scale: float, title: str, column: str, mark: int = 3) 
         dashes = "".join(f"M{_CORNERS[s][0] + 4} {_CORNERS[s][1] + 5}h2" for s in blank)
         body += f'<path class="na" d="{"".join(_AREAS[s] for s in blank)}"/><path class="dash" d="{dashes}"/>'
     return Markup(
-        f'<svg class="board" viewBox="{BOX}" role="img" aria-label="{escape(f"{title}: {in_words(values)}")}" '
+        f'<svg class="board" viewBox="{BOX}" role="img" aria-label="{escape(f"{title}: {_in_words(values)}")}" '
         f'data-column="{escape(column)}"><use href="#grid"/>{body}'
         f'<g class="numbers">{_numbers(values, scale, mark)}</g><use href="#cells"/></svg>'
     )
@@ -67,11 +68,34 @@ def _numbers(values: Values, scale: float, mark: int) -> str:
     return "".join(found)
 
 
+@lru_cache(maxsize=8)  # a board is described twice
+def _extremes(values: tuple[float | None, ...], n: int = 3) -> tuple[list[str], list[str]]:
+    """What `reports.boards.extremes` gives, each cell written out only where it may be among them."""
+    digits = places(scale_of([values]))
+    known = sorted(((v, -s) for s, v in enumerate(values) if v), reverse=True)
+    ends = []
+    for own, sign in ((known, 1), (known[::-1], -1)):
+        said = []
+        for v, s in own[:n]:
+            text = fixed(v, digits, sign=True)
+            if v * sign <= 0 or text[0] not in "+−":  # on the other side, or zero at the digits shown
+                break
+            said.append(f"{LABELS[-s]} {text}")
+        ends.append(said)
+    return ends[0], ends[1]
+
+
+def _in_words(values: Values) -> str:
+    high, low = _extremes(tuple(values))
+    parts = [f"{name} {', '.join(cells)}" for name, cells in (("highest", high), ("lowest", low)) if cells]
+    return "; ".join(parts) or "every value is zero"
+
+
 def strongest(values: Values) -> Markup:
     """The highest and lowest three in words."""
     lines = [
         Markup("<b>{}</b> {}").format(name, ", ".join(cell.replace(" ", "\u00a0") for cell in cells))
-        for name, cells in zip(("highest", "lowest"), extremes(values), strict=True)
+        for name, cells in zip(("highest", "lowest"), _extremes(tuple(values)), strict=True)
         if cells
     ]
     return Markup("<br>").join(lines) or Markup("every value is zero")

@@ -1,14 +1,16 @@
-"""The map of a model: a cell a neuron, a row of blocks a layer, coloured by what is known of it; one SVG, no script.
+"""The map of a model: a cell a neuron, a row of blocks a layer, coloured by role or by what is known; SVG, no script.
 
-Each status is one path of strokes a cell long, so that 16,384 neurons take some eighty kilobytes.
+Each name is one path of strokes a cell long, so that 16,384 neurons take some eighty kilobytes.
 """
 
 from collections import Counter
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from markupsafe import Markup, escape
 
 from circuits.induction.records import STATUSES
+from reports.atlas_site.roles import ROLES, css_class
 from reports.atlas_site.sheets import Sheets
 
 #: rows of cells in a layer's block
@@ -18,7 +20,7 @@ NO_RULES = "no rules here"
 
 
 class LayerRow(NamedTuple):
-    """A layer of the map: its drawing and its counts by status."""
+    """A layer of the map: its drawing and its counts by name."""
 
     layer: int
     drawing: Markup
@@ -27,36 +29,54 @@ class LayerRow(NamedTuple):
     heads: int
 
 
-def statuses(sheets: Sheets) -> tuple[str, ...]:
-    """Those that the map has, best first."""
-    own = {s or NO_RULES for s, neuron in zip(sheets.units["rule_status"], sheets.is_neuron, strict=True) if neuron}
-    return tuple(s for s in (*STATUSES, NO_RULES) if s in own)
+class Colouring(NamedTuple):
+    """One way of colouring the map: its key for style sheets and the list, the names in order, the layers."""
+
+    key: str
+    names: tuple[str, ...]
+    layers: tuple[LayerRow, ...]
 
 
-def overview(sheets: Sheets) -> list[LayerRow]:
-    """The layers of the map."""
-    found = []
-    every = statuses(sheets)
-    for layer in sheets.atlas.layers:
-        rows = [i for i, own in enumerate(sheets.units["layer"]) if own == layer]
-        neurons = [i for i in rows if sheets.is_neuron[i]]
-        state = [sheets.units["rule_status"][i] or NO_RULES for i in neurons]
-        depth = min(DEPTH, max(1, len(neurons)))
-        width = -(-len(neurons) // depth) or 1
-        counts = Counter(state)
-        words = ", ".join(f"{counts[s]} {s}" for s in every if counts[s])
-        paths = "".join(
-            f'<path class="{s.split()[0]}" d="{_cells([n for n, own in enumerate(state) if own == s], depth)}"/>'
-            for s in every
-        )
-        drawing = Markup(
-            f'<svg class="layer" viewBox="0 0 {width} {depth}" preserveAspectRatio="none" role="img" '
-            f'data-layer="{layer}" data-depth="{depth}" data-neurons="{len(neurons)}" '
-            f'data-units="{_some(sheets, neurons)}" '
-            f'aria-label="{escape(f"Layer {layer}: {words}")}">{paths}</svg>'
-        )
-        found.append(LayerRow(layer, drawing, dict(counts), len(neurons), len(rows) - len(neurons)))
-    return found
+def colourings(sheets: Sheets) -> tuple[Colouring, ...]:
+    """By role, and where there are rules by status."""
+    found = [_colouring(sheets, "role", sheets.roles, ROLES)]
+    if states(sheets):
+        status = [s or NO_RULES for s in sheets.units["rule_status"]]
+        found.append(_colouring(sheets, "status", status, (*STATUSES, NO_RULES)))
+    return tuple(found)
+
+
+def states(sheets: Sheets) -> tuple[str, ...]:
+    """The statuses that there are, best first; none in an atlas without rules."""
+    own = set(sheets.units["rule_status"])
+    return tuple(s for s in STATUSES if s in own)
+
+
+def _colouring(sheets: Sheets, key: str, given: Sequence[str | None], order: Sequence[str]) -> Colouring:
+    own = {name for name, neuron in zip(given, sheets.is_neuron, strict=True) if neuron}
+    names = tuple(name for name in order if name in own)
+    return Colouring(key, names, tuple(_layer(sheets, layer, key, given, names) for layer in sheets.atlas.layers))
+
+
+def _layer(sheets: Sheets, layer: int, key: str, given: Sequence[str | None], names: Sequence[str]) -> LayerRow:
+    rows = [i for i, own in enumerate(sheets.units["layer"]) if own == layer]
+    neurons = [i for i in rows if sheets.is_neuron[i]]
+    state = [given[i] for i in neurons]
+    depth = min(DEPTH, max(1, len(neurons)))
+    width = -(-len(neurons) // depth) or 1
+    counts = Counter(state)
+    words = ", ".join(f"{counts[s]} {s}" for s in names if counts[s])
+    paths = "".join(
+        f'<path class="{css_class(s)}" d="{_cells([n for n, own in enumerate(state) if own == s], depth)}"/>'
+        for s in names
+    )
+    drawing = Markup(
+        f'<svg class="layer" viewBox="0 0 {width} {depth}" preserveAspectRatio="none" role="img" '
+        f'data-layer="{layer}" data-depth="{depth}" data-neurons="{len(neurons)}" '
+        f'data-units="{_some(sheets, neurons)}" '
+        f'aria-label="{escape(f"Layer {layer} by {key}: {words}")}">{paths}</svg>'
+    )
+    return LayerRow(layer, drawing, dict(counts), len(neurons), len(rows) - len(neurons))
 
 
 def _some(sheets: Sheets, neurons: list[int]) -> str:

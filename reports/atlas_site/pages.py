@@ -7,10 +7,13 @@ from markupsafe import Markup
 
 from circuits.notation import LABELS, ROWS
 from reports.atlas_site import finds, lists
-from reports.atlas_site.overview import NO_RULES, overview, statuses
+from reports.atlas_site.overview import colourings, states
+from reports.atlas_site.plays import Plays
+from reports.atlas_site.roles import LEAST, ROLES, css_class
 from reports.atlas_site.sheets import Sheets
 from reports.atlas_site.squares import Square
 from reports.atlas_site.unit_page import about, environment
+from reports.charts import point_name
 
 
 def picker(root: str, current: str = "") -> Markup:
@@ -26,18 +29,17 @@ def picker(root: str, current: str = "") -> Markup:
     return Markup(f'<table class="picker"><caption class="hidden">The 64 squares</caption><tr><td>{head}{rows}</table>')
 
 
-def home(sheets: Sheets, atlas_name: str) -> str:
-    """The first page."""
-    rows, neurons = overview(sheets), int(sheets.is_neuron.sum())
-    states = statuses(sheets)
-    explained = None if states == (NO_RULES,) or not states else sum(row.counts.get("explained", 0) for row in rows)
+def home(sheets: Sheets, atlas_name: str, plays: Plays | None = None) -> str:
+    """The first page; ``plays``: how well the model does."""
+    maps, neurons = colourings(sheets), int(sheets.is_neuron.sum())
+    explained = sum(s == "explained" for s in sheets.units["rule_status"]) if states(sheets) else None
     p = sheets.atlas.provenance
     made = [(name.replace("_", " "), p[name]) for name in _MADE if p.get(name) not in (None, "")]
     made += [(f"measured: {stage}", words) for stage, words in sheets.atlas.measured.items()]
     return _render(
-        "index.html", sheets, atlas_name, "", "Home", layers=rows, states=states, neurons=neurons,
+        "index.html", sheets, atlas_name, "", "Home", maps=maps, css_class=css_class, plays=plays, neurons=neurons,
         heads=len(sheets) - neurons, explained=explained, finds=finds.finds(sheets), probe=finds.probe_rows(sheets),
-        made=made, picker=picker(""),
+        made=made, picker=picker(""), least=LEAST, point_name=point_name,
     )  # fmt: skip
 
 
@@ -46,10 +48,10 @@ _MADE = ("model", "games_source", "fingerprint", "probes", "seed", "code", "torc
 
 def units(sheets: Sheets, atlas_name: str) -> str:
     """The list, which scripts fill."""
-    roles = sorted({r for own in sheets.units["roles"] if own for r in own.split(", ")})
+    own = {r for listed in lists.roles(sheets) if listed for r in listed.split(", ")}
+    roles = [r for r in ROLES if r in own]
     roles += [f"head: {k}" for k in sorted({k for k in sheets.units["head_kind"] if k})]
-    states = [s for s in statuses(sheets) if s != NO_RULES]
-    return _render("units.html", sheets, atlas_name, "", "Units", states=states, roles=roles, picker=picker(""))
+    return _render("units.html", sheets, atlas_name, "", "Units", states=states(sheets), roles=roles, picker=picker(""))
 
 
 def compare(sheets: Sheets, atlas_name: str) -> str:

@@ -13,7 +13,7 @@ from reports.atlas_site import maps
 from reports.atlas_site.sheets import RISES
 from reports.atlas_site.unit_words import slug, small
 from reports.boards import places, scale_of
-from reports.text import fixed, percent
+from reports.text import MINUS, fixed, percent
 
 
 class Group(NamedTuple):
@@ -62,11 +62,21 @@ def columns(sheet: UnitSheet, rise) -> list[Column]:
 
 def table(columns: Sequence[Column]) -> Markup:
     """The rows of the table of numbers, a square each."""
-    cells = zip(*([f"<td>{small(v)}" for v in column.values] for column in columns), strict=True)
-    return Markup("\n").join(
-        Markup(f'<tr><th><a href="../squares/{label}.html">{label}</a>{"".join(own)}')
+    cells = zip(*(map(_cell, column.values) for column in columns), strict=True)
+    rows = (
+        f'<tr><th><a href="../squares/{label}.html">{label}</a>{"".join(own)}'
         for label, own in zip(LABELS, cells, strict=True)
     )
+    return Markup("\n".join(rows))
+
+
+def _cell(value: float | None) -> str:
+    """`small`, without its detours: a page has eight hundred of them."""
+    if value:
+        text = f"{value:.3g}"
+        if "e" not in text:
+            return f"<td>{MINUS}{text[1:]}" if value < 0 else f"<td>{text}"
+    return f"<td>{small(value)}"
 
 
 def groups(sheet: UnitSheet, columns: Sequence[Column]) -> dict[str, list[Group]]:

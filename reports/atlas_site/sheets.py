@@ -15,6 +15,7 @@ from circuits.atlas.squares_table import STATES
 from circuits.atlas.unit_sheet import Edge, Example, FactOf, OnSquare, UnitSheet
 from circuits.notation import LABELS, N_SQUARES
 from reports.atlas_site.columns import check_columns
+from reports.atlas_site.roles import role
 
 #: what `Sheets.rise` has, in its order: mine less theirs, empty less occupied
 RISES = ("mine", "empty")
@@ -46,9 +47,9 @@ class Sheets:
             for name in table.column_names
             if name not in ("unit", "layer", "square")
         }
-        self._facts, self._examples = _Groups(atlas, "patterns", "unit"), _Groups(atlas, "examples", "unit")
-        self._before, self._after = _Groups(atlas, "edges", "receiver"), _Groups(atlas, "edges", "sender")
-        self._rules = _Groups(atlas, "rules", "unit") if "rules" in atlas.rows else None
+        self._facts, self._examples = (_Groups(atlas, table, "unit", self.row) for table in ("patterns", "examples"))
+        self._before, self._after = (_Groups(atlas, "edges", end, self.row) for end in ("receiver", "sender"))
+        self._rules = _Groups(atlas, "rules", "unit", self.row) if "rules" in atlas.rows else None
 
     def __len__(self) -> int:
         return len(self.names)
@@ -56,6 +57,12 @@ class Sheets:
     def column(self, name: str) -> Float[np.ndarray, "unit"]:
         """A column of numbers of the table ``units``, NaN where it is null."""
         return np.array([np.nan if v is None else v for v in self.units[name]], dtype=float)
+
+    @cached_property
+    def roles(self) -> list[str | None]:
+        """Each neuron's role (`reports.atlas_site.roles`); None of heads."""
+        rows = (dict(zip(self.units, row, strict=True)) for row in zip(*self.units.values(), strict=True))
+        return [role(row) if row["kind"] == "neuron" else None for row in rows]
 
     @cached_property
     def rise(self) -> Float[np.ndarray, "unit rise=2 square"]:
@@ -74,43 +81,55 @@ class Sheets:
         row = {column: values[i] for column, values in units.items() if values[i] is not None}
         columns = [[None if v != v else v for v in self.squares[column][i].tolist()] for column in _ON_SQUARE]
         squares = tuple(OnSquare(label, *values) for label, *values in zip(LABELS, *columns, strict=True))
-        after = sorted(self._after.rows(name), key=lambda e: -abs(e["effect"]))
+        after = sorted(self._after.rows(i), key=lambda e: -abs(e["effect"]))
         return UnitSheet(
             name, row["kind"], atlas.chance_cosine, atlas.measured,
             {column: value for column, value in row.items() if not isinstance(value, str)},
             {c: value for c, value in row.items() if isinstance(value, str) and c not in ("unit", "kind")},
-            tuple(FactOf(**_only(FactOf, fact)) for fact in self._facts.rows(name)), squares,
-            tuple(Edge(e["sender"], e["effect"], e["cosine"], e["z"]) for e in self._before.rows(name)),
+            tuple(FactOf(**_only(FactOf, fact)) for fact in self._facts.rows(i)), squares,
+            tuple(Edge(e["sender"], e["effect"], e["cosine"], e["z"]) for e in self._before.rows(i)),
             tuple(Edge(e["receiver"], e["effect"], e["cosine"], e["z"]) for e in after),
-            tuple(Example(**_only(Example, example)) for example in self._examples.rows(name)),
+            tuple(Example(**_only(Example, example)) for example in self._examples.rows(i)),
         )  # fmt: skip
 
     def rule(self, i: int) -> dict[str, Any] | None:
         """A neuron's row of the table of rules, if there is one."""
-        found = self._rules.rows(self.names[i]) if self._rules else []
+        found = self._rules.rows(i) if self._rules else []
         return found[0] if found else None
 
 
 class _Groups:
-    """The rows of a table by the unit in one of its columns, in the table's order; read as they are asked for."""
+    """The rows of a table by the unit in one of its columns, in the table's order.
 
-    def __init__(self, atlas: Atlas, table: str, column: str):
+    They are read as they are asked for, those of `BLOCK` units that follow each other at once.
+    """
+
+    BLOCK = 64
+
+    def __init__(self, atlas: Atlas, table: str, column: str, row: dict[str, int]):
         self._table = atlas.table(table).combine_chunks()
         coded = self._table[column].combine_chunks().dictionary_encode()
-        codes = coded.indices.to_numpy()
-        self._order = np.argsort(codes, kind="stable")
-        bounds = np.searchsorted(codes[self._order], np.arange(len(coded.dictionary) + 1))
-        self._bounds = {name: (bounds[i], bounds[i + 1]) for i, name in enumerate(coded.dictionary.to_pylist())}
+        units = np.array([row.get(name, len(row)) for name in coded.dictionary.to_pylist()], dtype=np.int64)
+        of_unit = units[coded.indices.to_numpy()]
+        self._order = np.argsort(of_unit, kind="stable")
+        self._bounds = np.searchsorted(of_unit[self._order], np.arange(len(row) + 1))
+        self._block, self._read = -1, []
 
-    def rows(self, name: str) -> list[dict[str, Any]]:
-        first, last = self._bounds.get(name, (0, 0))
-        at = self._order[first:last]
-        if not len(at):
+    def rows(self, i: int) -> list[dict[str, Any]]:
+        """Of unit ``i`` of the table ``units``."""
+        first, last = self._bounds[i : i + 2]
+        if first == last:
             return []
-        together = at[-1] - at[0] == len(at) - 1
-        own = self._table.slice(at[0], len(at)) if together else self._table.take(pa.array(at))
-        columns = [own[column].to_pylist() for column in own.column_names]
-        return [dict(zip(own.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
+        start = i - i % self.BLOCK
+        begin = self._bounds[start]
+        if self._block != start:
+            at = self._order[begin : self._bounds[min(start + self.BLOCK, len(self._bounds) - 1)]]
+            together = at[-1] - at[0] == len(at) - 1 and bool((np.diff(at) == 1).all())
+            own = self._table.slice(at[0], len(at)) if together else self._table.take(pa.array(at))
+            columns = [own[column].to_pylist() for column in own.column_names]
+            self._read = [dict(zip(own.column_names, values, strict=True)) for values in zip(*columns, strict=True)]
+            self._block = start
+        return self._read[first - begin : last - begin]
 
 
 def _only(kind: Any, row: dict[str, Any]) -> dict[str, Any]:

@@ -14,6 +14,8 @@ from reports.text import fixed, number, percent
 
 #: of a figure that is not in this atlas
 UNKNOWN = "–"
+#: what sums of fractions leave of 0
+ZERO = 1e-12
 #: rules longer than this are not read out in the headline
 LONG = 150
 
@@ -37,8 +39,8 @@ class Typical:
 
 
 def small(value: float | None, sign: bool = False) -> str:
-    """Three significant digits, or a dash."""
-    return UNKNOWN if value is None else number(value, 3, sign)
+    """Three significant digits, or a dash; what is 0 but for rounding is 0."""
+    return UNKNOWN if value is None else number(0.0 if abs(value) < ZERO else value, 3, sign)
 
 
 def interval(figures: Mapping[str, Any], name: str, write=lambda v: fixed(v, 2)) -> str:

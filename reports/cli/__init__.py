@@ -28,6 +28,7 @@ from reports.cli import patch as cli_patch
 from reports.cli import probe as cli_probe
 from reports.cli import query as cli_query
 from reports.cli import rules as cli_rules
+from reports.cli import serve as cli_serve
 from reports.cli import site as cli_site
 from reports.cli import test as cli_test
 from reports.cli import train as cli_train
@@ -73,6 +74,7 @@ app.command()(cli_edit.edit)
 app.command()(cli_edit_benchmark.edit_benchmark)
 app.command()(cli_query.query)
 app.command()(cli_explain.explain)
+app.command()(cli_serve.serve)
 app.command()(cli_site.site)
 
 # typer carries its own copy of click, so its usage errors are reached through the one that it exports.

@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import replace
 from importlib.resources import as_file
 from pathlib import Path
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 
 from circuits.errors import InputError
 from circuits.explanation.explain import explain
+from circuits.explanation.means import Means
 from circuits.explanation.records import LAYER_NORM
 from circuits.games import Games, generate
 from circuits.induction.kept import BUNDLED, path_in, table_of
@@ -74,20 +76,21 @@ def explanation_record(
     seed: int = 0,
     command: str = "",
     python: str = "",
+    known: Callable[[int], Means] | None = None,
 ) -> ExplanationRecord:
     """Explain a move of one position.
 
     Args:
         transcript: the game so far; move: a square, by default the model's likeliest.
         games: those that means are taken over; rules: the model's table of rules.
-        seed: of the drawn sets.
+        seed: of the drawn sets; known: the means at a ply over the same games, where they are kept.
 
     Raises:
         InputError: as `check` and `circuits.explanation.explain.explain`; probes of another model.
     """
     tokens, square = check(transcript, move, notation)
     probes.check(model)
-    found = explain(model, tokens, probes.board_readers(model.device), games, square, rules, seed=seed)
+    found = explain(model, tokens, probes.board_readers(model.device), games, square, rules, seed=seed, known=known)
     return ExplanationRecord(
         version=ExplanationRecord.VERSION,
         explanation=found,
@@ -107,7 +110,7 @@ def rules_of(model_hash: str, cache: Path | None) -> RuleTable | None:
 
 
 def has_rules(model_hash: str, cache: Path | None) -> bool:
-    """Whether there is a table of this very model, told by the heads of the files (a whole one takes seconds)."""
+    """Whether there is a table of this very model, told by the heads of the files."""
     if cache is not None and path_in(cache, model_hash).is_file():
         return True
     if not BUNDLED.is_file():

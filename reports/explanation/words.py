@@ -201,7 +201,7 @@ def writers_words(e: Explanation) -> str:
     )
     said += f", and the probe misreads {listed(t.misread)}." if t.misread else ", and the probe misreads none of them."
     c = t.logit
-    more = "more than under any drawn set" if beats(t) else "no more than under drawn sets"
+    more = "more than under any drawn set" if beats(t) else "no more than under some drawn set"
     said += f" The move’s logit changes by {logit(c.total)}, {more} (as much writing: {logit(c.alike.mean)})."
     said += (
         f" Directly they write {fixed(-b.direct, 1, sign=True)} beyond their means; all units together "

@@ -24,7 +24,6 @@ function chunk(number) {
 
 async function load(name) {
   const row = rowOf.get(name.trim().toLowerCase());
-  if (row === undefined) throw new Error(name.trim() ? `${name.trim()} is no unit of this atlas` : "name two units");
   const units = await chunk(Math.floor(row / ATLAS.chunk));
   return { name: ATLAS.units[row], ...units[ATLAS.units[row]] };
 }
@@ -45,7 +44,7 @@ const number = v => v === null || v === undefined ? "–" : (v < 0 ? "−" : "")
 function board(values, scale, title) {
   const best = values.map((v, s) => [v, s]).filter(([v]) => v).sort((a, b) => Math.abs(b[0]) - Math.abs(a[0])).slice(0, 3);
   const words = best.map(([v, s]) => `${labelOf(s)} ${number(v)}`).join(", ") || "nothing";
-  const made = svg("svg", { class: "board", viewBox: "0 0 90 89", role: "img", "aria-label": `${title}: strongest ${words}` });
+  const made = svg("svg", { class: "board", viewBox: "0 0 90 89", role: "img", "aria-label": `${title}: strongest ${words}`, "data-column": "" });
   made.append(svg("use", { href: "#grid" }));
   values.forEach((value, s) => {
     const x = 9 + 10 * (s % 8), y = 8 + 10 * (s >> 3), strength = value === null ? 0 : Math.round(10 * Math.abs(value) / scale);
@@ -54,6 +53,7 @@ function board(values, scale, title) {
   made.append(svg("use", { href: "#cells" }));
   const place = el("div");
   place.append(made, el("p", words, { class: "extremes" }));
+  tells(made, s => `${labelOf(s)} ${number(values[s])}`);
   return place;
 }
 
@@ -99,16 +99,33 @@ function draw(one, two) {
     two.append(...own.map((b, i) => b ? board(b[1], scale, `${units[i].name}, ${title}`) : el("p", "not known of it", { class: "note" })));
     place.append(two);
   }
-  place.append(el("h3", "Figures"), table);
+  place.append(el("h3", "Figures"), table, python(units));
 }
 
+function python(units) {
+  const made = el("details", null, { class: "code" }), summary = el("summary", "Python");
+  const code = el("code", `[questions.unit(atlas, unit) for unit in (${units.map(u => JSON.stringify(u.name)).join(", ")})]`, { class: "copy" });
+  summary.append(el("span", " for the two units", { class: "hidden" }));
+  made.append(summary, code);
+  copier(code);
+  return made;
+}
+
+const untold = document.title;
 let asked = 0;
 async function show() {
   const state = new URLSearchParams(location.hash.slice(1)), own = ++asked;
-  $("a").value = state.get("a") ?? $("a").value;
+  $("a").value = state.get("a") ?? "";
   $("b").value = state.get("b") ?? "";
   $("said").textContent = "";
-  if (!$("a").value || !$("b").value) { $("said").textContent = "Name two units, such as L0N5 and L1N7."; $("beside").replaceChildren(); return; }
+  const given = ["a", "b"].map(id => $(id).value.trim()).filter(Boolean);
+  const absent = given.find(name => !rowOf.has(name.toLowerCase()));
+  if (given.length < 2 || absent) {
+    $("said").textContent = absent ? `${absent} is no unit of this atlas` : given.length ? `${given[0]} and which other?` : "Name two units, such as L0N5 and L1N7.";
+    $("beside").replaceChildren();
+    document.title = untold;
+    return;
+  }
   try {
     const found = await Promise.all([load($("a").value), load($("b").value)]);
     if (own === asked) { draw(...found); document.title = `${found[0].name} and ${found[1].name}`; }

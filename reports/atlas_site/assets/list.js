@@ -3,7 +3,9 @@
 const $ = id => document.getElementById(id);
 const C = ATLAS.columns, N = ATLAS.units.length, PAGE = 100;
 const FIELDS = ["q", "kind", "layer", "status", "role", "by", "min"];
+const known = new Set(ATLAS.units.map(u => u.toLowerCase()));
 let shown = PAGE, square = "", order = [], here = -1;
+let strange = []; // what the address asks for that is not there
 
 const isHead = ATLAS.units.map(u => u.includes("H"));
 const hay = ATLAS.units.map((u, i) => [u, C.status[i], C.rule[i], C.fact[i], C.roles[i], C.head[i] && `head ${C.head[i]}`,
@@ -63,7 +65,9 @@ function draw() {
   body.replaceChildren(...rows);
   here = -1;
   const by = $("by").value;
-  $("count").textContent = `${order.length.toLocaleString("en")} of ${N.toLocaleString("en")} units`
+  const name = $("q").value.trim();
+  $("count").textContent = (strange.length ? `${strange.join(" and ")} in the address mean${strange.length > 1 ? "" : "s"} nothing here. ` : "") + `${order.length.toLocaleString("en")} of ${N.toLocaleString("en")} units`
+    + (/^l\d+[nh]\d+$/i.test(name) && !known.has(name.toLowerCase()) ? `; ${name} is no unit of this atlas` : "")
     + (by ? `, by ${$("by").selectedOptions[0].text}, highest first` : "");
   $("more").hidden = order.length <= shown;
   for (const button of document.querySelectorAll("#list thead button")) button.setAttribute("aria-pressed", button.dataset.by === by);
@@ -113,12 +117,15 @@ function remember(step) {
 function recall() {
   const from = location.hash.length > 1 && location.hash !== "#find" ? location.hash.slice(1) : location.search.slice(1);
   const state = new URLSearchParams(from);
+  if (/^\w+$/.test(from) && from !== "find") state.set("q", from); // units.html#L2N77
+  strange = [];
   for (const id of FIELDS) {
-    $(id).value = state.get(id) ?? "";
-    if ($(id).value !== (state.get(id) ?? "")) $(id).value = "";
+    const given = state.get(id) ?? "";
+    $(id).value = given;
+    if ($(id).value !== given) { $(id).value = ""; strange.push(`${id}=${given}`); }
   }
   square = state.get("square") ?? "";
-  if (!Object.hasOwn(SQUARES, square)) square = "";
+  if (square && !Object.hasOwn(SQUARES, square)) { strange.push(`square=${square}`); square = ""; }
   shown = PAGE;
   draw();
   ask(square);
@@ -134,14 +141,15 @@ function mark(to) {
   rows[here].querySelector("a").focus();
 }
 
-$("q").addEventListener("input", () => { shown = PAGE; draw(); remember(false); });
-$("min").addEventListener("input", () => { shown = PAGE; draw(); remember(false); });
+function changed(step) { shown = PAGE; strange = []; draw(); remember(step); }
+$("q").addEventListener("input", () => changed(false));
+$("min").addEventListener("input", () => changed(false));
 for (const id of ["kind", "layer", "status", "role", "by"]) {
-  $(id).addEventListener("change", () => { shown = PAGE; draw(); remember(true); });
+  $(id).addEventListener("change", () => changed(true));
 }
 $("filters").addEventListener("submit", e => { e.preventDefault(); if (order.length) location.href = `units/${ATLAS.units[order[0]]}.html`; });
 for (const button of document.querySelectorAll("#list thead button")) {
-  button.addEventListener("click", () => { $("by").value = button.dataset.by; shown = PAGE; draw(); remember(true); });
+  button.addEventListener("click", () => { $("by").value = button.dataset.by; changed(true); });
 }
 $("more").addEventListener("click", () => { shown += 5 * PAGE; draw(); });
 document.querySelector(".picker").addEventListener("click", e => {

@@ -26,16 +26,14 @@ function squareAt(board, event) {
 }
 const labelOf = s => "ABCDEFGH"[s >> 3] + s % 8;
 
-const table = document.getElementById("squares");
-for (const board of document.querySelectorAll("svg.board[data-column]")) {
-  const heads = table ? [...table.tHead.rows[0].cells].map(c => c.dataset.column) : [];
-  const column = heads.indexOf(board.dataset.column);
+// A line under a board that says what stands where the pointer is; a click leads to the square.
+function tells(board, said) {
   const under = document.createElement("p");
   under.className = "under";
   board.after(under);
   board.addEventListener("pointermove", e => {
     const s = squareAt(board, e);
-    under.textContent = s === null || column < 0 ? "" : `${labelOf(s)} ${table.tBodies[0].rows[s].cells[column].textContent.trim()}`;
+    under.textContent = s === null ? "" : said(s);
   });
   board.addEventListener("pointerleave", () => { under.textContent = ""; });
   board.addEventListener("click", e => {
@@ -44,8 +42,15 @@ for (const board of document.querySelectorAll("svg.board[data-column]")) {
   });
 }
 
-// A button beside each line of Python.
-for (const code of document.querySelectorAll("details.code code.copy")) {
+const table = document.getElementById("squares");
+for (const board of document.querySelectorAll("svg.board[data-column]")) {
+  const heads = table ? [...table.tHead.rows[0].cells].map(c => c.dataset.column) : [];
+  const column = heads.indexOf(board.dataset.column);
+  tells(board, s => column < 0 ? "" : `${labelOf(s)} ${table.tBodies[0].rows[s].cells[column].textContent.trim()}`);
+}
+
+// A button beside each line that is to be copied.
+function copier(code) {
   const button = document.createElement("button");
   button.type = "button";
   button.className = "copier";
@@ -58,6 +63,8 @@ for (const code of document.querySelectorAll("details.code code.copy")) {
       getSelection().selectAllChildren(code); // not allowed here: it is selected instead
       button.textContent = "Selected";
     }
+    setTimeout(() => { button.textContent = "Copy"; }, 2000);
   });
   code.after(button);
 }
+for (const code of document.querySelectorAll("code.copy")) copier(code);
