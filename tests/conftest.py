@@ -106,3 +106,25 @@ def run(monkeypatch, capsys, tmp_path):
         return Result(exit_.value.code, out, err)
 
     return call
+
+
+@pytest.fixture(scope="session")
+def narrow_files(tiny, tmp_path_factory) -> dict[str, Path]:
+    """The same with a quarter of the neurons, where every neuron is looked at."""
+    from dataclasses import replace
+
+    import probes
+    from circuits import checkpoints, models
+    from circuits.games import generate
+
+    folder, neurons = tmp_path_factory.mktemp("narrow"), 32
+    whole = checkpoints.read(HERE / "assets" / "tiny.safetensors")
+    few = {"W_in": lambda w: w[:, :neurons], "b_in": lambda w: w[:neurons], "W_out": lambda w: w[:neurons]}
+    weights = {name: few.get(name.rpartition("mlp.")[2], lambda w: w)(w) for name, w in whole.weights.items()}
+    narrow = replace(whole, shape=replace(whole.shape, d_mlp=neurons), weights=weights, card={"name": "narrow"})
+    checkpoints.write(narrow, folder / "narrow.safetensors", dtype=torch.float32)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(probes.training, "STEPS", 300)
+        trained = probes.train(models.load(folder / "narrow.safetensors"), generate(60, seed=11), held_out=0.2)
+    trained.save(folder / "narrow.probes.safetensors")
+    return {"model": folder / "narrow.safetensors", "probe": folder / "narrow.probes.safetensors"}

@@ -31,10 +31,10 @@ HERE = Path(__file__).parent
 
 
 @pytest.fixture(scope="module")
-def whole(tmp_path_factory, tiny_files) -> Path:
+def whole(tmp_path_factory, narrow_files) -> Path:
     """An atlas that nothing disturbed."""
     place = tmp_path_factory.mktemp("atlas") / "whole"
-    make(place, tiny_files)
+    make(place, narrow_files)
     return place
 
 
@@ -63,8 +63,8 @@ def started(place: Path, files: dict[str, Path], *more: object) -> subprocess.Po
 # ---- the same, however it came about -------------------------------------------------------------------
 
 
-def test_the_merged_pass_is_the_pass_over_all_games(whole, tiny_files):
-    plan, inputs = case(tiny_files["model"], tiny_files["probe"])
+def test_the_merged_pass_is_the_pass_over_all_games(whole, narrow_files):
+    plan, inputs = case(narrow_files["model"], narrow_files["probe"])
     worker = work.Worker(Store(str(whole)))
     merged = work.merged_pass(worker.store, plan)
     games = generate(GAMES, 3)
@@ -80,15 +80,15 @@ def test_the_merged_pass_is_the_pass_over_all_games(whole, tiny_files):
 
 
 @pytest.mark.parametrize("workers", [2, 7])
-def test_workers_do_not_change_a_byte(whole, tiny_files, tmp_path, workers):
-    make(tmp_path / "atlas", tiny_files, Local(workers))
+def test_workers_do_not_change_a_byte(whole, narrow_files, tmp_path, workers):
+    make(tmp_path / "atlas", narrow_files, Local(workers))
     assert contents(tmp_path / "atlas") == contents(whole)
 
 
-def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(whole, tiny_files, tmp_path):
+def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(whole, narrow_files, tmp_path):
     place, kills, choose = tmp_path / "atlas", 0, random.Random(5)
     begun = time.monotonic()
-    first = started(place, tiny_files)
+    first = started(place, narrow_files)
     while not (place / "plan.json").exists():  # it takes seconds to import
         time.sleep(0.02)
     ready = time.monotonic() - begun
@@ -99,16 +99,16 @@ def test_killed_at_random_moments_it_goes_on_to_the_same_bytes(whole, tiny_files
         kills += 1
         if kills == 6:
             break
-        first = started(place, tiny_files)
+        first = started(place, narrow_files)
         time.sleep(ready * choose.uniform(0.7, 1.0))
     assert kills >= 3
-    make(place, tiny_files)
+    make(place, narrow_files)
     assert contents(place) == contents(whole)
 
 
-def test_a_dead_worker_is_replaced(whole, tiny_files, tmp_path, capfd):
+def test_a_dead_worker_is_replaced(whole, narrow_files, tmp_path, capfd):
     place = tmp_path / "atlas"
-    process = started(place, tiny_files, 2)
+    process = started(place, narrow_files, 2)
     killed = False
     while process.poll() is None and not killed:
         time.sleep(0.05)
@@ -124,28 +124,28 @@ def test_a_dead_worker_is_replaced(whole, tiny_files, tmp_path, capfd):
     assert contents(place) == contents(whole)
 
 
-def test_no_room_leaves_what_is_done_and_goes_on(whole, tiny_files, tmp_path):
+def test_no_room_leaves_what_is_done_and_goes_on(whole, narrow_files, tmp_path):
     place = tmp_path / "atlas"
     sizes = sorted(path.stat().st_size for path in (whole / "work").iterdir())
-    process = started(place, tiny_files, 1, sizes[-1] - 1)
+    process = started(place, narrow_files, 1, sizes[-1] - 1)
     _, errors = process.communicate(timeout=120)
     assert process.returncode != 0 and "InputError" in errors and "cannot write" in errors
     assert not list(place.rglob(".*"))  # nothing half-written
-    make(place, tiny_files)
+    make(place, narrow_files)
     assert contents(place) == contents(whole)
 
 
-def test_in_memory(whole, tiny_files):
-    made = make("memory://atlas-test", tiny_files)
+def test_in_memory(whole, narrow_files):
+    made = make("memory://atlas-test", narrow_files)
     assert made.rows == Atlas.open(str(whole)).rows
     for name in made.rows:
         assert made.table(name).equals(Atlas.open(str(whole)).table(name))
 
 
-def test_another_batch_size_changes_rounding_alone(whole, tiny_files, tmp_path):
+def test_another_batch_size_changes_rounding_alone(whole, narrow_files, tmp_path):
     one = Atlas.open(str(whole))
-    other = make(tmp_path / "atlas", tiny_files, batch=7)
-    plans = [case(tiny_files["model"], tiny_files["probe"], **more)[0] for more in ({}, {"batch": 7})]
+    other = make(tmp_path / "atlas", narrow_files, batch=7)
+    plans = [case(narrow_files["model"], narrow_files["probe"], **more)[0] for more in ({}, {"batch": 7})]
     a, b = (
         work.merged_pass(Store(str(place)), plan)
         for place, plan in zip((whole, tmp_path / "atlas"), plans, strict=True)
@@ -162,12 +162,12 @@ def test_another_batch_size_changes_rounding_alone(whole, tiny_files, tmp_path):
     assert ties <= 0.002 * len(rows[0])
 
 
-def test_torchrun(whole, tiny_files, tmp_path):
+def test_torchrun(whole, narrow_files, tmp_path):
     place = tmp_path / "atlas"
     script = tmp_path / "go.py"
     script.write_text(
         "from pathlib import Path\nfrom atlas_case import make\nfrom circuits.atlas.drivers import Torchrun\n"
-        f"files = {{'model': Path({str(tiny_files['model'])!r}), 'probe': Path({str(tiny_files['probe'])!r})}}\n"
+        f"files = {{'model': Path({str(narrow_files['model'])!r}), 'probe': Path({str(narrow_files['probe'])!r})}}\n"
         f"make({str(place)!r}, files, Torchrun())\n"
     )
     environment = os.environ | {"PYTHONPATH": f"{HERE.parent}:{HERE}", "OMP_NUM_THREADS": "1"}
@@ -175,7 +175,7 @@ def test_torchrun(whole, tiny_files, tmp_path):
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300)
     assert done.returncode == 0, done.stderr[-3000:]
     assert contents(place) == contents(whole)
-    plan = case(tiny_files["model"], tiny_files["probe"])[0]
+    plan = case(narrow_files["model"], narrow_files["probe"])[0]
     work.Worker(Store(str(place))).do(plan.parts("stream", ())[1])  # as a killed run leaves it beside the sum
     for table in place.glob("*.parquet"):
         table.unlink()
@@ -183,33 +183,33 @@ def test_torchrun(whole, tiny_files, tmp_path):
     assert contents(place) == contents(whole)  # and no process has computed a shard again
 
 
-def test_ray(whole, tiny_files, tmp_path):
+def test_ray(whole, narrow_files, tmp_path):
     ray = pytest.importorskip("ray")
     here = {"PYTHONPATH": f"{HERE.parent}", "OMP_NUM_THREADS": "1"}
     ray.init(num_cpus=2, include_dashboard=False, log_to_driver=False, runtime_env={"env_vars": here})
     try:
-        make(tmp_path / "atlas", tiny_files, OnRay(2))
+        make(tmp_path / "atlas", narrow_files, OnRay(2))
     finally:
         ray.shutdown()
     assert contents(tmp_path / "atlas") == contents(whole)
 
 
-def test_made_again_it_computes_nothing(whole, tiny_files, monkeypatch):
+def test_made_again_it_computes_nothing(whole, narrow_files, monkeypatch):
     before = contents(whole)
     monkeypatch.setattr(work, "streamed", lambda *_, **__: pytest.fail("the pass ran again"))
-    make(whole, tiny_files)
+    make(whole, narrow_files)
     assert contents(whole) == before
 
 
-def test_more_is_added_to_a_finished_pass(whole, tiny_files, tmp_path, monkeypatch):
+def test_more_is_added_to_a_finished_pass(whole, narrow_files, tmp_path, monkeypatch):
     place = copy_of(whole, tmp_path / "a")
     monkeypatch.setattr(work, "streamed", lambda *_, **__: pytest.fail("the pass ran again"))
     before = Atlas.open(str(place)).provenance["ablated_positions"]
-    assert make(place, tiny_files, ablated=48).provenance["ablated_positions"] == 48 > before
+    assert make(place, narrow_files, ablated=48).provenance["ablated_positions"] == 48 > before
 
 
-def test_a_part_of_the_units(tiny_files, tmp_path, whole):
-    plan, inputs = case(tiny_files["model"], tiny_files["probe"])
+def test_a_part_of_the_units(narrow_files, tmp_path, whole):
+    plan, inputs = case(narrow_files["model"], narrow_files["probe"])
     for given in ({"layers": [1]}, {"units": [parse_unit("L0N5")]}):
         with pytest.raises(InputError, match="holds the tables of more units"):
             atlas_run.make_atlas(plan, inputs, Store(str(whole)), progress=False, **given)
@@ -226,7 +226,7 @@ def test_a_part_of_the_units(tiny_files, tmp_path, whole):
 # ---- faults ------------------------------------------------------------------------------------------------
 
 
-def test_a_damaged_part_is_computed_again(whole, tiny_files, tmp_path, capsys):
+def test_a_damaged_part_is_computed_again(whole, narrow_files, tmp_path, capsys):
     place = copy_of(whole, tmp_path / "atlas")
     for pattern in ("heads-*", "merged-*"):
         (path,) = (place / "work").glob(pattern)
@@ -235,13 +235,13 @@ def test_a_damaged_part_is_computed_again(whole, tiny_files, tmp_path, capsys):
         path.write_bytes(data)
     with pytest.raises(DamagedError, match=r"heads-\w+ is damaged: its checksum"):
         Store(str(place)).unseal(next(iter((place / "work").glob("heads-*"))).relative_to(place).as_posix())
-    make(place, tiny_files)
+    make(place, narrow_files)
     assert "is damaged; it is computed again" in capsys.readouterr().err
     assert contents(place) == contents(whole)
 
 
-def test_a_damaged_shard_is_computed_again(whole, tiny_files, tmp_path, capsys):
-    place, plan = copy_of(whole, tmp_path / "atlas"), case(tiny_files["model"], tiny_files["probe"])[0]
+def test_a_damaged_shard_is_computed_again(whole, narrow_files, tmp_path, capsys):
+    place, plan = copy_of(whole, tmp_path / "atlas"), case(narrow_files["model"], narrow_files["probe"])[0]
     (merged,) = (place / "work").glob("merged-*")
     merged.unlink()
     worker = work.Worker(Store(str(place)))
@@ -250,12 +250,12 @@ def test_a_damaged_shard_is_computed_again(whole, tiny_files, tmp_path, capsys):
         worker.do(part)
     shard = place / plan.object(parts[1])
     shard.write_bytes(shard.read_bytes()[:-7])
-    make(place, tiny_files)
+    make(place, narrow_files)
     assert "is computed again" in capsys.readouterr().err
     assert contents(place) == contents(whole)
 
 
-def test_a_damaged_table_is_refused_and_repaired(tiny_files, tmp_path, whole):
+def test_a_damaged_table_is_refused_and_repaired(narrow_files, tmp_path, whole):
     place = copy_of(whole, tmp_path / "atlas")
     table = place / "edges.parquet"
     data = bytearray(table.read_bytes())
@@ -266,25 +266,25 @@ def test_a_damaged_table_is_refused_and_repaired(tiny_files, tmp_path, whole):
         InputError, match=r"edges\.parquet is damaged .*: run othello-circuits atlas again, it repairs it"
     ):
         Atlas.open(str(place))
-    make(place, tiny_files)
+    make(place, narrow_files)
     assert contents(place) == contents(whole)
 
 
-def test_two_runs_in_one_place(tiny_files, tmp_path):
+def test_two_runs_in_one_place(narrow_files, tmp_path):
     place = tmp_path / "atlas"
     with Store(str(place)).lock(), pytest.raises(InputError, match=rf"process {os.getpid()} on .* is making the atlas"):
-        make(place, tiny_files)
+        make(place, narrow_files)
     with Store("memory://locked").lock(), pytest.raises(InputError, match="is making the atlas in memory://locked"):
-        make("memory://locked", tiny_files)
+        make("memory://locked", narrow_files)
     assert not Store("memory://locked").has("lock")
 
 
-def test_another_atlas_is_not_overwritten(whole, tiny_files, tmp_path):
+def test_another_atlas_is_not_overwritten(whole, narrow_files, tmp_path):
     before = contents(whole)
     said = r"holds an atlas of something else \(seed 0 there, 1 here; batch 10 there, 9 here\): give another --out"
     with pytest.raises(InputError, match=said):
-        make(whole, tiny_files, batch=9, seed=1)
-    plan, inputs = case(tiny_files["model"], tiny_files["probe"])
+        make(whole, narrow_files, batch=9, seed=1)
+    plan, inputs = case(narrow_files["model"], narrow_files["probe"])
     other = replace(plan, code="f" * 16)
     with pytest.raises(InputError, match=r"code \w+ there, f{16} here"):
         atlas_run.make_atlas(other, inputs, Store(str(whole)), progress=False)
@@ -292,13 +292,13 @@ def test_another_atlas_is_not_overwritten(whole, tiny_files, tmp_path):
     wrong = tmp_path / "atlas.json"
     wrong.write_text("{}")
     with pytest.raises(InputError, match="holds something else"):
-        make(tmp_path, tiny_files)
+        make(tmp_path, narrow_files)
 
 
-def test_a_games_file_that_changes_meanwhile(tiny_files, tmp_path):
+def test_a_games_file_that_changes_meanwhile(narrow_files, tmp_path):
     games = generate(40, 9)
     own = Games(games.tokens, games.ids, games.fingerprint, "some.txt")
-    plan, inputs = case(tiny_files["model"], tiny_files["probe"], games=own, shard_games=20)
+    plan, inputs = case(narrow_files["model"], narrow_files["probe"], games=own, shard_games=20)
 
     def changed() -> None:
         raise InputError("some.txt changed while the atlas was made of it")
@@ -310,8 +310,8 @@ def test_a_games_file_that_changes_meanwhile(tiny_files, tmp_path):
     assert made.provenance["games"] == 40
 
 
-def test_games_that_a_dead_run_left_are_not_taken_for_these(tiny_files, tmp_path):
-    one, other = (case(tiny_files["model"], tiny_files["probe"], games=generate(40, seed)) for seed in (9, 10))
+def test_games_that_a_dead_run_left_are_not_taken_for_these(narrow_files, tmp_path):
+    one, other = (case(narrow_files["model"], narrow_files["probe"], games=generate(40, seed)) for seed in (9, 10))
     atlas_run.make_atlas(*one, Store(str(tmp_path / "one")), progress=False)
     clean = atlas_run.make_atlas(*other, Store(str(tmp_path / "clean")), progress=False)
     (tmp_path / "mixed" / "inputs").mkdir(parents=True)
@@ -321,15 +321,15 @@ def test_games_that_a_dead_run_left_are_not_taken_for_these(tiny_files, tmp_path
     assert mixed.table("units").equals(clean.table("units"))
 
 
-def test_the_model_in_the_atlas_is_checked(whole, tiny_files):
+def test_the_model_in_the_atlas_is_checked(whole, narrow_files):
     store = Store(str(whole))
     plan = Plan.from_json(store.unseal(work.PLAN).decode())
     with pytest.raises(InputError, match=r"the atlas's model file has hash \w+; its plan says 0{16}"):
         work.model_of(store.unseal(work.MODEL), replace(plan, model="0" * 16))
 
 
-def test_bad_input(tiny_files, tmp_path, whole):
-    plan, inputs = case(tiny_files["model"], tiny_files["probe"])
+def test_bad_input(narrow_files, tmp_path, whole):
+    plan, inputs = case(narrow_files["model"], narrow_files["probe"])
     for layers, said in (((7,), "layer 7: model"), ((), "no layers: model")):
         with pytest.raises(InputError, match=said):
             atlas_run.make_atlas(plan, inputs, Store(str(tmp_path / "a")), layers=layers, progress=False)
@@ -339,14 +339,14 @@ def test_bad_input(tiny_files, tmp_path, whole):
         ({"last_ply": 80}, r"plies 5\.\.80 are not within"),
     ):
         with pytest.raises(InputError, match=said):
-            case(tiny_files["model"], tiny_files["probe"], **changed)
+            case(narrow_files["model"], narrow_files["probe"], **changed)
     with pytest.raises(InputError, match="0 workers"):
         Local(0)
     with pytest.raises(InputError, match="no place that can be opened"):
         Store("nowhere://x").has("y")
     (tmp_path / "file").write_text("x")
     with pytest.raises(InputError, match="cannot write"):
-        make(tmp_path / "file" / "atlas", tiny_files)
+        make(tmp_path / "file" / "atlas", narrow_files)
 
 
 def test_the_manifest_says_what_it_was_made_of(whole):
@@ -364,7 +364,7 @@ def test_the_manifest_says_what_it_was_made_of(whole):
     }  # no rules asked for
 
 
-def test_a_streamed_pass_survives_its_bytes(whole, tiny_files):
-    plan = case(tiny_files["model"], tiny_files["probe"])[0]
+def test_a_streamed_pass_survives_its_bytes(whole, narrow_files):
+    plan = case(narrow_files["model"], narrow_files["probe"])[0]
     data = Store(str(whole)).unseal(work.merged(plan))
     assert Streamed.of_bytes(data).to_bytes() == data

@@ -16,8 +16,8 @@ SMALL = ("--sample-games", "40", "--ablated", "8", "--batch", "20")
 
 
 @pytest.fixture
-def model(tiny_files):
-    return ("--model", str(tiny_files["model"]), "--probe", str(tiny_files["probe"]))
+def model(narrow_files):
+    return ("--model", str(narrow_files["model"]), "--probe", str(narrow_files["probe"]))
 
 
 def test_a_small_atlas_from_a_file_of_games_with_its_rules(run, model, tmp_path):
@@ -31,7 +31,7 @@ def test_a_small_atlas_from_a_file_of_games_with_its_rules(run, model, tmp_path)
     assert f"othello-circuits query {out} reads C0" in result.stdout
     assert made.provenance["games_source"] == "games.txt" and made.provenance["rule_games"] == 150
     table = RuleTable.load(out / "rules.parquet")
-    assert table.layers == (1,) and len(table) == 128 and table.provenance.games == 150
+    assert table.layers == (1,) and len(table) == 32 and table.provenance.games == 150
     assert {parse_unit(name).layer for name in made.table("units")["unit"].to_pylist()} == {1}
 
     again = run(*given, "--rule-games", "150", "--json")
@@ -42,16 +42,16 @@ def test_a_small_atlas_from_a_file_of_games_with_its_rules(run, model, tmp_path)
     assert "games 160 there, 159 here" in refused(run(*given, "--rule-games", "150"))
 
 
-def test_python_does_the_same(tiny_files, tmp_path):
+def test_python_does_the_same(narrow_files, tmp_path):
     said: list[str] = []
     made = atlas(
-        tmp_path / "a", tiny_files["model"], games=60, units=["L2N3", "L0H1"], sample_games=40, ablated=8,
+        tmp_path / "a", narrow_files["model"], games=60, units=["L2N3", "L0H1"], sample_games=40, ablated=8,
         rules="none", told=said.append, progress=False,
     )  # fmt: skip
     assert made.rows["units"] == 2 and made.rows["probes"] == 0
-    assert said == ["no probes for tiny: what is read and written on the board is left out (--probe gives them)"]
-    with pytest.raises(InputError, match="no table of rules of tiny"):
-        atlas(tmp_path / "b", tiny_files["model"], games=60, rules="kept", cache=tmp_path)
+    assert said == ["no probes for narrow: what is read and written on the board is left out (--probe gives them)"]
+    with pytest.raises(InputError, match="no table of rules of narrow"):
+        atlas(tmp_path / "b", narrow_files["model"], games=60, rules="kept", cache=tmp_path)
 
 
 @pytest.mark.parametrize(
@@ -59,13 +59,13 @@ def test_python_does_the_same(tiny_files, tmp_path):
     [
         (("--games", "0"), "give at least 1 game"),
         (("--games", "nowhere.txt"), "nowhere.txt"),
-        (("--layers", "9"), "layer 9: model tiny has layers 0..2"),
+        (("--layers", "9"), "layer 9: model narrow has layers 0..2"),
         (("--units", "L1N9999"), "L1N9999 is out of range"),
         (("--units", "C0"), "C0"),
         (("--rules", "some"), "rules 'some'"),
         (("--workers", "0"), "0 workers"),
         (("--workers", "2", "--ray", "2"), "--workers and --ray"),
-        (("--rules", "kept"), "no table of rules of tiny"),
+        (("--rules", "kept"), "no table of rules of narrow"),
         (("--ablated", "-1"), "ablated -1"),
     ],
 )

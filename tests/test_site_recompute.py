@@ -26,9 +26,9 @@ NEURON, OTHER, HEAD = "L1N7", "L1N20", "L1H2"
 
 
 @pytest.fixture(scope="module")
-def made(tmp_path_factory, tiny_files):
+def made(tmp_path_factory, narrow_files):
     place = tmp_path_factory.mktemp("atlas") / "tiny"
-    plan, inputs = case(tiny_files["model"], tiny_files["probe"], ablated=4, sample_games=20)
+    plan, inputs = case(narrow_files["model"], narrow_files["probe"], ablated=4, sample_games=20)
     make_atlas(plan, inputs, Store(str(place)), Local(1), layers=(1,), progress=False)
     site = tmp_path_factory.mktemp("site") / "site"
     return place, site, build_site(place, site, checked=4)

@@ -1,4 +1,4 @@
-"""What a neuron is for, in a word or two: from its status and the one fact on the board that describes it best.
+"""What a neuron follows, in a word or two: from its status and the one fact on the board that describes it best.
 
 In this order, the first that applies:
 
