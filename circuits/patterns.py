@@ -25,11 +25,20 @@ from dataclasses import dataclass
 from functools import cached_property
 
 import torch
-from einops import einsum
 from jaxtyping import Bool, Float, Int, UInt8
 from torch import Tensor
 
 from circuits.errors import InputError
+from circuits.fact_scores import (
+    auc,
+    counts_of,
+    f1_interval,
+    f1_of,
+    r_squared,
+    skill_of,
+    skill_of_counts,
+    threshold_and_f1,
+)
 from circuits.features import PATTERNS, Pattern, board_state, literal_bits, patterns_matrix
 from circuits.games import Games
 from circuits.mining import Mining
@@ -46,7 +55,6 @@ MIN_OCCURRENCES = 20
 #: facts of highest r whose F1 is computed
 SHORTLIST = 12
 SHUFFLES = 5
-BOOTSTRAP = 1000
 
 
 @dataclass(frozen=True)
@@ -170,7 +178,7 @@ class Gallery:
         shortlist = which[r.topk(min(SHORTLIST, len(which)), dim=1).indices]
         scores = tuple(self._score(acts, *fit) for fit in self._fits(acts, shortlist[0])[:keep])
         null = [
-            _counts_skill(self._agreement(a, *self._fits(a, facts)[0], ~self.train))
+            skill_of_counts(self._agreement(a, *self._fits(a, facts)[0], ~self.train))
             for a, facts in zip(shuffled, shortlist[1:], strict=True)
         ]
         return FactScores(scores, sum(null) / len(null), self._ply_variance_explained(acts), len(which))
@@ -187,7 +195,7 @@ class Gallery:
             self._enough(which)
             r = _unit_rows(acts[None, self.train])[0] @ standard
             fact, threshold = self._fits(acts, which[r.topk(min(SHORTLIST, len(which))).indices])[0]
-            self._best[unit] = FACTS[fact], _f1(self._agreement(acts, fact, threshold, ~self.train))
+            self._best[unit] = FACTS[fact], f1_of(self._agreement(acts, fact, threshold, ~self.train))
         return self._best[unit]
 
     def _enough(self, which: Int[Tensor, "fact"]) -> None:
@@ -210,14 +218,14 @@ class Gallery:
         held = torch.stack([self.fact(f) for f in facts.tolist()])[:, self.train][:, order]
         fits = []
         for fact, holds in zip(facts.tolist(), held, strict=True):
-            threshold, f1 = _threshold(values, holds)
-            fits.append((-_skill(f1, float(holds.double().mean())), fact, threshold))
+            threshold, f1 = threshold_and_f1(values, holds)
+            fits.append((-skill_of(f1, float(holds.double().mean())), fact, threshold))
         return [(fact, threshold) for _, fact, threshold in sorted(fits)]
 
     def _agreement(
         self, acts: Float[Tensor, "position"], fact: int, threshold: float, half: Bool[Tensor, "position"]
     ) -> tuple[int, int, int, int]:
-        return _counts(acts[half] > threshold, self.fact(fact)[half])
+        return counts_of(acts[half] > threshold, self.fact(fact)[half])
 
     def _score(self, acts: Float[Tensor, "position"], fact: int, threshold: float) -> Score:
         holds, out = self.fact(fact), ~self.train
@@ -225,7 +233,7 @@ class Gallery:
         return Score(
             fact, threshold,
             self._agreement(acts, fact, threshold, self.train), self._agreement(acts, fact, threshold, out),
-            _bootstrap_f1(per_game), auc(acts[out], holds[out]), self._variance_explained(acts, holds),
+            f1_interval(per_game), auc(acts[out], holds[out]), self._variance_explained(acts, holds),
         )  # fmt: skip
 
     def _deal(self, unit: Unit, generator: torch.Generator) -> Float[Tensor, "position"]:
@@ -252,7 +260,7 @@ class Gallery:
         """Held-out R^2 of the two-level prediction fitted on the training positions (can be negative)."""
         acts = acts.double()
         level = [acts[self.train & (fact == value)].mean() for value in (False, True)]
-        return _r_squared(acts[~self.train], torch.where(fact[~self.train], level[1], level[0]))
+        return r_squared(acts[~self.train], torch.where(fact[~self.train], level[1], level[0]))
 
     def _ply_variance_explained(self, acts: Float[Tensor, "position"]) -> float:
         """Held-out R^2 of the mean activation at each ply, fitted on the training positions."""
@@ -260,7 +268,7 @@ class Gallery:
         sums = torch.zeros(64, dtype=torch.float64).index_add_(0, self.ply[train], acts[train])
         counts = torch.bincount(self.ply[train], minlength=64)
         level = torch.where(counts > 0, sums / counts, acts[train].mean())
-        return _r_squared(acts[~train], level[self.ply[~train]])
+        return r_squared(acts[~train], level[self.ply[~train]])
 
 
 def parse_fact(fact: int) -> Pattern | tuple[int, str]:
@@ -277,86 +285,8 @@ def facts_matrix(boards: Boards) -> Bool[Tensor, "position fact"]:
     return torch.cat([patterns_matrix(boards), *literals], dim=1)
 
 
-def _skill(f1: float, base_rate: float) -> float:
-    """How far F1 gets from that of a neuron that is always on to 1."""
-    always_on = 2 * base_rate / (1 + base_rate)
-    return (f1 - always_on) / (1 - always_on) if always_on < 1 else 0.0
-
-
-def _counts_skill(counts: tuple[int, int, int, int]) -> float:
-    both, fact_only, _, _ = counts
-    return _skill(_f1(counts), (both + fact_only) / max(sum(counts), 1))
-
-
-def best_threshold(acts: Float[Tensor, "position"], fact: Bool[Tensor, "position"]) -> float:
-    """The threshold that maximises F1 of ``acts > threshold`` against ``fact``; midway between two activations.
-
-    Of equal F1 the highest threshold is taken (fewest positions on).
-    """
-    values, order = acts.sort(descending=True)
-    return _threshold(values, fact[order])[0]
-
-
-def _threshold(values: Float[Tensor, "position"], fact: Bool[Tensor, "position"]) -> tuple[float, float]:
-    """`best_threshold` of activations in descending order, and its F1."""
-    both = fact.cumsum(0)
-    on = torch.arange(1, len(values) + 1)
-    f1 = 2 * both.double() / (on + both[-1])
-    ends_a_tie = torch.cat([values[1:] < values[:-1], torch.ones(1, dtype=torch.bool)])
-    last = int(torch.where(ends_a_tie, f1, -1.0).argmax())
-    above = float(values[last])
-    below = float(values[last + 1]) if last + 1 < len(values) else above - 1 - abs(above)
-    middle = torch.tensor((above + below) / 2, dtype=values.dtype)
-    # Between neighbouring floats there is no middle: it rounds to either, and must not be the upper one.
-    return (float(middle) if middle < values[last] else below), float(f1[last])
-
-
-def auc(acts: Float[Tensor, "position"], fact: Bool[Tensor, "position"]) -> float:
-    """Probability that a position with the fact has the higher activation; ties count half (Mann-Whitney)."""
-    n = int(fact.sum())
-    m = len(fact) - n
-    if not n or not m:
-        return 0.5
-    _, group, counts = acts.unique(return_inverse=True, return_counts=True)
-    rank = (counts.cumsum(0).double() - (counts - 1) / 2)[group]  # mean rank within ties, from 1
-    return float((rank[fact].sum() - n * (n + 1) / 2) / (n * m))
-
-
 def _unit_rows(acts: Float[Tensor, "neuron position"]) -> Float[Tensor, "neuron position"]:
     """Each row of mean 0 and norm 1; a constant one 0 (its mean is rounded, and would leave something)."""
     varies = acts.amax(1, keepdim=True) > acts.amin(1, keepdim=True)
     acts = acts - acts.mean(1, keepdim=True)
     return torch.where(varies, acts / acts.norm(dim=1, keepdim=True).clamp_min(1e-30), 0.0)
-
-
-def _counts(on: Bool[Tensor, "n"], fact: Bool[Tensor, "n"]) -> tuple[int, int, int, int]:
-    both, n_on, n_fact = int((on & fact).sum()), int(on.sum()), int(fact.sum())
-    return both, n_fact - both, n_on - both, len(on) - n_on - n_fact + both
-
-
-def _f1(counts: tuple[int, int, int, int]) -> float:
-    both, fact_only, on_only, _ = counts
-    return 2 * both / max(2 * both + fact_only + on_only, 1)
-
-
-def _bootstrap_f1(per_game: Float[Tensor, "game 3"], rounds: int = BOOTSTRAP, seed: int = 0) -> tuple[float, float]:
-    """95 % percentile interval of F1 over games drawn with replacement."""
-    generator = torch.Generator().manual_seed(seed)
-    n = len(per_game)
-    drawn = torch.randint(n, (rounds, n), generator=generator)
-    times = torch.zeros(rounds, n, dtype=torch.float64)
-    times.scatter_add_(1, drawn, torch.ones((), dtype=torch.float64).expand(rounds, n))
-    both, on, fact = einsum(times, per_game, "round game, game count -> count round")
-    ends = torch.tensor([0.025, 0.975], dtype=torch.float64)
-    low, high = (2 * both / (on + fact).clamp_min(1)).quantile(ends).tolist()
-    return low, high
-
-
-def _r_squared(truth: Float[Tensor, "n"], predicted: Float[Tensor, "n"]) -> float:
-    """1 - squared error over squared deviation from the mean; 0 for a constant truth.
-
-    In float64, where the mean of equal fp16 numbers is exact: a constant neuron must not divide rounding by rounding.
-    """
-    truth, predicted = truth.double(), predicted.double()
-    total = (truth - truth.mean()).pow(2).sum()
-    return float(1 - (truth - predicted).pow(2).sum() / total) if truth.numel() and truth.max() > truth.min() else 0.0

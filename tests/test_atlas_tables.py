@@ -16,13 +16,14 @@ from circuits.atlas.sources import Opened, Source
 from circuits.atlas.table_columns import METADATA, Column, Words, metadata, of_bytes, table, to_bytes
 from circuits.errors import InputError
 from circuits.extremes import pack
+from circuits.fact_scores import f1_of, skill_of
 from circuits.features import PATTERNS, board_state
 from circuits.head_sources import CATEGORIES
 from circuits.heads import kind_of
 from circuits.induction.column_words import about as rules_about
 from circuits.induction.table import RuleTable
 from circuits.notation import CENTRE, LABELS, PLAYABLE, Unit, parse_unit, print_transcript
-from circuits.patterns import FACTS, _f1, _skill
+from circuits.patterns import FACTS
 from circuits.weights import cosines, neuron_input, neuron_logits, neuron_output
 
 
@@ -214,8 +215,8 @@ def test_patterns_are_the_scores(results, made):
         both, fact_only, on_only, neither = score.held_out
         n = both + fact_only + on_only + neither
         assert row["fact"] == FACTS[score.fact] and row["positions"] == n
-        assert row["f1"] == pytest.approx(_f1(score.held_out))
-        assert row["skill"] == pytest.approx(_skill(_f1(score.held_out), (both + fact_only) / n))
+        assert row["f1"] == pytest.approx(f1_of(score.held_out))
+        assert row["skill"] == pytest.approx(skill_of(f1_of(score.held_out), (both + fact_only) / n))
         assert row["recall"] == pytest.approx(both / (both + fact_only))
         assert row["precision"] == (pytest.approx(both / (both + on_only)) if both + on_only else None)
         assert (row["f1_low"], row["f1_high"]) == tuple(map(np.float32, score.f1_interval))

@@ -12,6 +12,7 @@ from planted_rules import Readings
 from scipy.stats import norm
 from scipy.stats import t as student
 
+from circuits.fact_scores import best_threshold
 from circuits.games import generate
 from circuits.induction import beam, climb, paths
 from circuits.induction.beam import Search
@@ -21,7 +22,6 @@ from circuits.induction.measure import Measure, most_f1
 from circuits.induction.sample import sample
 from circuits.induction.single_changes import around, canonical, size
 from circuits.induction.trees import grow
-from circuits.patterns import best_threshold
 from circuits.rules import ply, sq
 from circuits.rules.logic import equivalent
 from circuits.verdicts import fit as rule_fit

@@ -8,13 +8,14 @@ import torch
 from circuits.best_facts import best_facts
 from circuits.checkpoints import Shape
 from circuits.errors import InputError
+from circuits.fact_scores import f1_of
 from circuits.features import PATTERN_INDEX, PATTERNS, parse_pattern, patterns_matrix
 from circuits.games import generate
 from circuits.mining import mine
 from circuits.othello import replay
 from circuits.othello_model import OthelloModel
 from circuits.pattern_neurons import FRACTIONS, maxima, pattern_neurons, recalls
-from circuits.patterns import FACTS, Gallery, _f1
+from circuits.patterns import FACTS, Gallery
 from circuits.plain import PlainModel
 
 
@@ -242,7 +243,7 @@ def test_best_facts_are_those_of_the_pages(tiny, gallery):
         for neuron in range(0, tiny.shape.d_mlp, 7):
             best = gallery.score(tiny.unit(f"L{layer}N{neuron}")).scores[0]
             assert FACTS[found.fact[neuron]] == FACTS[best.fact]
-            f1, counts = _f1(best.held_out), best.held_out
+            f1, counts = f1_of(best.held_out), best.held_out
             assert float(found.f1[neuron]) == pytest.approx(f1, abs=1e-6)
             rate = (counts[0] + counts[1]) / sum(counts)
             always = 2 * rate / (1 + rate)

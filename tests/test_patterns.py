@@ -11,13 +11,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import f1_score, precision_score, r2_score, recall_score, roc_auc_score
 
-from circuits import patterns
+from circuits import fact_scores
 from circuits.errors import InputError
+from circuits.fact_scores import auc, best_threshold
 from circuits.features import PATTERNS
 from circuits.games import Games, generate
 from circuits.mining import Mining, mine
 from circuits.notation import Unit
-from circuits.patterns import Gallery, auc, best_threshold
+from circuits.patterns import Gallery
 
 LOW, HIGH = -0.1, 1.5
 PLANTED, NOISE, DEAD, CONSTANT, PLY, NEGATIVE = (Unit(1, "neuron", i) for i in range(6))
@@ -61,7 +62,7 @@ def test_a_planted_pattern_is_found(planted):
     assert 2 * both / (2 * both + fact_only + on_only) > 0.99 and best.auc > 0.999
     assert LOW + 0.3 < best.threshold < HIGH - 0.3
     assert best.variance_explained > 0.5 and found.shuffled_skill < 0.3
-    assert all(patterns._f1(s.train) < patterns._f1(best.train) for s in found.scores[1:])
+    assert all(fact_scores.f1_of(s.train) < fact_scores.f1_of(best.train) for s in found.scores[1:])
 
 
 def test_scores_are_the_textbooks_on_held_out_games(planted):
@@ -73,14 +74,14 @@ def test_scores_are_the_textbooks_on_held_out_games(planted):
         truth, said = fact[out].numpy(), on[out].numpy()
         assert both / (both + s.held_out[1]) == pytest.approx(recall_score(truth, said))
         assert both / (both + s.held_out[2]) == pytest.approx(precision_score(truth, said))
-        assert patterns._f1(s.held_out) == pytest.approx(f1_score(truth, said))
+        assert fact_scores.f1_of(s.held_out) == pytest.approx(f1_score(truth, said))
         assert sum(s.held_out) == int(out.sum()) and sum(s.train) == int(gallery.train.sum())
         assert s.auc == pytest.approx(roc_auc_score(truth, acts[out].numpy()))
         level = [float(acts[gallery.train & (fact == v)].double().mean()) for v in (False, True)]
         predicted = [level[int(f)] for f in truth]
         assert s.variance_explained == pytest.approx(slow.r_squared(acts[out].tolist(), predicted), abs=1e-6)
         assert s.variance_explained == pytest.approx(r2_score(acts[out].double().numpy(), predicted), abs=1e-6)
-        assert s.f1_interval[0] <= patterns._f1(s.held_out) <= s.f1_interval[1]
+        assert s.f1_interval[0] <= fact_scores.f1_of(s.held_out) <= s.f1_interval[1]
     ply = gallery.ply.tolist()
     means = {p: float(acts[gallery.train & (gallery.ply == p)].double().mean()) for p in set(ply)}
     predicted = [means[p] for p, o in zip(ply, out.tolist(), strict=True) if o]
@@ -94,8 +95,8 @@ def test_noise_scores_no_better_than_its_shuffles(planted):
     best = found.scores[0]
     base = float(gallery.fact(best.fact)[~gallery.train].float().mean())
     chance = 2 * base / (base + 1)  # always on
-    assert patterns._f1(best.held_out) < chance + 0.05
-    assert patterns._counts_skill(best.held_out) < found.shuffled_skill + 0.05
+    assert fact_scores.f1_of(best.held_out) < chance + 0.05
+    assert fact_scores.skill_of_counts(best.held_out) < found.shuffled_skill + 0.05
     assert abs(best.auc - 0.5) < 0.06 and best.variance_explained < 0.01
     assert -0.1 < found.ply_variance_explained < 0.01  # 49 means fitted to noise cost a little
 
@@ -108,7 +109,7 @@ def test_dead_and_constant_neurons(planted):
         found = gallery.score(unit)
         assert all(s.auc == 0.5 and s.variance_explained == 0 and s.held_out[3] == 0 for s in found.scores)
         assert found.ply_variance_explained == 0
-        assert found.shuffled_skill == pytest.approx(patterns._counts_skill(found.scores[0].held_out), abs=1e-9)
+        assert found.shuffled_skill == pytest.approx(fact_scores.skill_of_counts(found.scores[0].held_out), abs=1e-9)
 
 
 def test_a_neuron_of_the_ply_alone_gains_nothing_over_its_shuffles(planted):
@@ -116,7 +117,7 @@ def test_a_neuron_of_the_ply_alone_gains_nothing_over_its_shuffles(planted):
     gallery, _ = planted
     found = gallery.score(PLY)
     assert found.ply_variance_explained == pytest.approx(1.0, abs=1e-9)
-    assert found.shuffled_skill == pytest.approx(patterns._counts_skill(found.scores[0].held_out), abs=1e-9)
+    assert found.shuffled_skill == pytest.approx(fact_scores.skill_of_counts(found.scores[0].held_out), abs=1e-9)
 
 
 def test_a_pattern_that_keeps_a_neuron_low_is_not_its_best(planted):
@@ -285,7 +286,7 @@ def test_r_squared_is_the_formula(rows):
     if truth.max() - truth.min() < 1e-6:
         return
     expected = slow.r_squared(truth.tolist(), predicted.tolist())
-    assert patterns._r_squared(truth, predicted) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+    assert fact_scores.r_squared(truth, predicted) == pytest.approx(expected, rel=1e-9, abs=1e-9)
 
 
 def test_the_bootstrap_interval_covers_the_true_f1():
@@ -297,6 +298,6 @@ def test_the_bootstrap_interval_covers_the_true_f1():
         drawn = torch.multinomial(probabilities.expand(80, 4), 49, replacement=True, generator=generator)
         kinds = torch.nn.functional.one_hot(drawn, 4).sum(1).double()
         per_game = torch.stack([kinds[:, 0], kinds[:, 0] + kinds[:, 1], kinds[:, 0] + kinds[:, 2]], dim=1)
-        low, high = patterns._bootstrap_f1(per_game, rounds=300, seed=trial)
+        low, high = fact_scores.f1_interval(per_game, rounds=300, seed=trial)
         held += low <= 2 / 3 <= high
     assert 0.87 <= held / trials <= 1.0 and high - low < 0.15

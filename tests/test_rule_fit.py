@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from sklearn.metrics import precision_score, recall_score, roc_auc_score
 
-from circuits.patterns import best_threshold
+from circuits.fact_scores import best_threshold
 from circuits.rules import TRUE, ply, sq
 from circuits.verdicts.colours import colours
 from circuits.verdicts.fit import EXAMPLES, auc_over_games, fit, unfit

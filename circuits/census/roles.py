@@ -24,9 +24,9 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from circuits.fact_scores import best_threshold
 from circuits.induction.sample import LayerActs, Sample, Side
 from circuits.notation import LABELS, N_CTX, N_MOVES, N_SQUARES, PLAYABLE
-from circuits.patterns import best_threshold
 from circuits.rules import Literal, ToMove
 from circuits.verdicts.scores import skill
 

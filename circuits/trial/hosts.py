@@ -25,10 +25,10 @@ from circuits.causes.incremental import normalised
 from circuits.checkpoints import Checkpoint
 from circuits.directions import unit
 from circuits.errors import InputError
+from circuits.fact_scores import best_threshold
 from circuits.games import MIDDLE_BAND, Games
 from circuits.lean_pass import entering, middle
 from circuits.notation import SQUARE_TOKEN
-from circuits.patterns import best_threshold
 from circuits.plain import PlainModel, build
 from circuits.rules import Claim, Effect, Or, Rule
 from circuits.rules.bits import Packed

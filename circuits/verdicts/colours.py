@@ -21,7 +21,7 @@ import torch
 from jaxtyping import Bool
 from torch import Tensor
 
-from circuits.patterns import auc
+from circuits.fact_scores import auc
 from circuits.rules import Rule, ToMove
 from circuits.rules.symmetry import absolute, has_colours, relative
 from circuits.verdicts.records import ColourForm, Colours

@@ -19,8 +19,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from circuits.fact_scores import auc, best_threshold
 from circuits.notation import LABELS, PLAYABLE
-from circuits.patterns import auc, best_threshold
 from circuits.rules import Rule
 from circuits.verdicts.records import Estimate, Example, Fit
 from circuits.verdicts.scores import Scored, estimate, learn, score, scored, varies
