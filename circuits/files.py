@@ -42,7 +42,10 @@ def write_whole(path: str | os.PathLike) -> Iterator[Path]:
         temporary = None
     except OSError as error:
         hint = f"free some space, or {ANOTHER}" if error.errno == errno.ENOSPC else ANOTHER
-        raise InputError(f"cannot write {path}: {error.strerror or error}; {hint}") from error
+        # What stands where a folder is needed "exists", the system says, which is no help.
+        taken = isinstance(error, FileExistsError | NotADirectoryError)
+        reason = "a file is in the place of its folder" if taken else error.strerror or error
+        raise InputError(f"cannot write {path}: {reason}; {hint}") from error
     finally:
         if temporary is not None:
             temporary.unlink(missing_ok=True)

@@ -139,6 +139,6 @@ def parse_unit(text: str) -> Unit:
     """
     match = re.fullmatch(r"L([0-9]{1,4})([NH])([0-9]{1,6})", text.strip(), re.IGNORECASE | re.ASCII)
     if not match:
-        raise InputError(f"{text!r} names no unit: a neuron is written L5N1393, a head L2H5")
+        raise InputError(f"{text[:40]!r} names no unit: a neuron is written L5N1393, a head L2H5")
     kind = "neuron" if match[2].upper() == "N" else "head"
     return Unit(int(match[1]), kind, int(match[3]))

@@ -180,7 +180,7 @@ def test_scripts_hold_what_the_tables_do(site, atlas):
     squares = json.loads(re.fullmatch(r"const SQUARES=(.*);\n", (out / "assets" / "squares.js").read_text())[1])
     reads = questions.reads(atlas, "C0", top=5).found
     assert [row[0] for row in squares["C0"]["reads"][:5]] == [r.unit for r in reads]
-    assert squares["D3"]["legal"] == []
+    assert squares["D3"]["raises"] == squares["D3"]["lowers"] == []
     chunk = (out / "boards" / "0.js").read_text()
     number, own = json.loads("[" + re.fullmatch(r"ATLAS_CHUNK\((.*)\);\n", chunk, re.DOTALL)[1] + "]")
     assert number == 0 and list(own) == data["units"][: lists.CHUNK]
@@ -216,7 +216,7 @@ def test_roles_are_what_the_table_says(sheets):
                 "shuffled_skill": 0.0}  # fmt: skip
         return role(unit | changed)
 
-    assert of() == "none found" and of(rule_status="explained") == "several facts"
+    assert of() == "no one fact" and of(rule_status="explained") == "several facts"
     assert of(sd=0.0) == of(rule_status="dead") == "dead"
     assert of(rule_status="clock", best_fact="C0 mine", best_skill=0.9) == of(roles="clock, played") == "clock"
     for fact, right in (
@@ -228,8 +228,8 @@ def test_roles_are_what_the_table_says(sheets):
         ("C0 flipped", "just flipped"),
     ):
         assert of(best_fact=fact, best_skill=LEAST) == right
-        assert of(best_fact=fact, best_skill=LEAST - 0.01) == "none found"
-        assert of(best_fact=fact, best_skill=0.5, shuffled_skill=0.3) == "none found"
+        assert of(best_fact=fact, best_skill=LEAST - 0.01) == "no one fact"
+        assert of(best_fact=fact, best_skill=0.5, shuffled_skill=0.3) == "no one fact"
     assert set(filter(None, sheets.roles)) <= set(ROLES) and [r is None for r in sheets.roles] == [
         kind == "head" for kind in sheets.units["kind"]
     ]

@@ -14,6 +14,7 @@ from test_browser import CHROMIUM, FLAGS
 
 from circuits.atlas import questions
 from circuits.atlas.opened import Atlas
+from circuits.notation import LABELS, PLAYABLE
 from reports.atlas_site.build import build_site
 
 pytestmark = pytest.mark.browser
@@ -108,6 +109,25 @@ def test_search_finds_what_the_table_has(opened, made):
     assert listed(page) == [f"L2H{i}" for i in range(4)]
 
 
+def test_the_search_of_the_first_page_leads_to_the_list(opened):
+    page = opened("index.html")
+    page.fill("#go", NEURON)
+    page.get_by_role("button", name="Search").click()
+    page.wait_for_url("**/units.html?q=*")
+    assert page.input_value("#q") == NEURON and listed(page)[0] == NEURON
+
+
+def test_what_has_no_value_comes_last(opened, made):
+    page = opened("units.html#by=r2")
+    units = made[0].table("units").to_pylist()
+    assert f"{len(units)} of" in page.inner_text("#count")
+    known = [u for u in units if u["rule_r2"] is not None]
+    assert listed(page)[0] == max(known, key=lambda u: u["rule_r2"])["unit"]
+    least = sorted(u["rule_r2"] for u in known)[len(known) // 2]
+    page.fill("#min", f"{least:.4f}")
+    assert page.inner_text("#count").startswith(f"{sum(u['rule_r2'] >= float(f'{least:.4f}') for u in known)} of")
+
+
 def test_sorting_and_the_least_score(opened, made):
     page = opened("units.html#by=kl")
     units = [u for u in made[0].table("units").to_pylist() if u["kl"] is not None]
@@ -135,20 +155,24 @@ def test_the_state_is_in_the_address_and_back_brings_it_back(opened):
 
 
 def test_a_square_says_who_reads_writes_and_makes_it_legal(opened, made):
-    page = opened("units.html")
-    page.locator(".picker a[data-square=C2]").click()
-    assert "square=C2" in page.url
-    shown = page.locator("#asked tbody th").all_inner_texts()
     atlas = made[0]
-    asked = [ask(atlas, "C2", top=10) for ask in (questions.reads, questions.writes, questions.makes_legal)]
-    assert shown == [unit.unit for answer in asked for unit in answer.found]
+    playable = [LABELS[s] for s in PLAYABLE]
+    name = max(playable, key=lambda own: len(questions.makes_legal(atlas, own).found))
+    page = opened("units.html")
+    page.locator(f".picker a[data-square={name}]").click()
+    assert f"square={name}" in page.url
+    shown = page.locator("#asked tbody th").all_inner_texts()
+    asked = [ask(atlas, name, top=10).found for ask in (questions.reads, questions.writes)]
+    legal = questions.makes_legal(atlas, name, top=1000).found
+    asked += [[x for x in legal if x.logit * sign > 0][:10] for sign in (1, -1)]
+    assert shown == [unit.unit for own in asked for unit in own] and len(asked[2]) + len(asked[3]) > 0
     page.locator(".picker a[data-square=D3]").click()  # a centre square is never played
     assert "no one known" in page.inner_text("#asked")
     page.go_back()
     assert page.locator("#asked tbody th").all_inner_texts() == shown
     page.get_by_role("link", name="all figures").click()
-    assert page.locator("h1").inner_text() == "C2"
-    assert page.locator("#who-reads tbody th").all_inner_texts()[:10] == [r.unit for r in asked[0].found]
+    assert page.locator("h1").inner_text() == name
+    assert page.locator("#who-reads tbody th").all_inner_texts()[:10] == [r.unit for r in asked[0]]
 
 
 def test_keys_go_to_the_neighbours_and_to_the_search(opened):

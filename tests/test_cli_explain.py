@@ -88,6 +88,7 @@ def finished() -> str:
         ((GAME, "--move", "C8"), "--notation standard"),
         ((GAME, "--notation", "theirs"), "ours or standard"),
         ((GAME, "--out", "."), "is a folder"),
+        ((GAME, "--out", "a.html", "--without", "L0N3"), "leave one out"),
         ((GAME, "--out", "page.pdf"), ".html"),
         ((GAME, "--without", "L0N3 C4"), "'C4' names no unit"),
         ((GAME, "--without", " , "), "--without is empty"),

@@ -228,6 +228,14 @@ def test_what_is_refused_is_one_line(served, query, said):
         assert served("/explain", **query)[0] == 400
 
 
+def test_what_an_address_may_have_is_known(served):
+    for query, said in ((f"moves={GAME.replace(' ', '+')}&witout=L0N3", "'witout' in the address means nothing here"),
+                        ("moves=E5&moves=D2", "moves stands twice")):  # fmt: skip
+        for path in ("/", "/explain", "/api/explain", "/api/without"):
+            status, _, text = served(f"{path}?{query}")
+            assert status == 400 and said in html.unescape(text)
+
+
 def test_a_legal_game_is_played_on_when_something_else_is_refused(served):
     page = served("/", moves=GAME, without="L9N3", point="blocks.9")[2]
     assert "click a move to play on" in page

@@ -205,7 +205,8 @@ class MakesLegal(Record):
         lines += ["", *paragraph(
             "F1 of 'activation > threshold' against the fact, 95 % interval over games; skill: how far F1 "
             "gets from an always-on neuron's to 1; chance: skill of the same search on "
-            f"shuffled activations. logit: direct, of {self.square}, for one sd of activation. lowered by: the earlier "
+            f"shuffled activations. logit: direct, of {self.square}, for one sd of activation; below 0: on where the "
+            "move is legal, and against it. lowered by: the earlier "
             "neuron that lowers it most, its pre-activation for one sd of the other's activation."
         )]  # fmt: skip
         return "\n".join(lines)

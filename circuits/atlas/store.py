@@ -48,6 +48,8 @@ class Store:
 
     @cached_property
     def _place(self) -> tuple[Any, str]:
+        if not self.url:
+            raise InputError("the atlas's place is empty: give a folder")
         try:
             return fsspec.core.url_to_fs(self.url)
         except (ValueError, ImportError, OSError) as error:

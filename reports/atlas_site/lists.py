@@ -11,16 +11,17 @@ from typing import Any
 from circuits.atlas.unit_sheet import UnitSheet
 from reports.atlas_site.panels import Column
 from reports.atlas_site.sheets import Sheets
+from reports.atlas_site.unit_words import ZERO
 
 #: units a file of boards
 CHUNK = 64
 #: (key, column of the table ``units``, significant digits; None for text)
 LISTED = (
-    ("status", "rule_status", None), ("rule", "rule", None), ("r2", "rule_r2", 3), ("fact", "best_fact", None),
-    ("f1", "best_f1", 3), ("skill", "best_skill", 3), ("kl", "kl", 3), ("raises", "raises", None),
-    ("logit", "raises_logit", 3), ("lowers", "lowers", None), ("square", "state_square", None),
-    ("state", "state_r2", 3), ("ply", "ply_r2", 3), ("head", "head_kind", None),
-    ("share", "separation_mine_share", 3),
+    ("status", "rule_status", None), ("rule", "rule", None), ("r2", "rule_r2", 6), ("fact", "best_fact", None),
+    ("f1", "best_f1", 6), ("skill", "best_skill", 6), ("kl", "kl", 6), ("raises", "raises", None),
+    ("logit", "raises_logit", 6), ("lowers", "lowers", None), ("square", "state_square", None),
+    ("state", "state_r2", 6), ("ply", "ply_r2", 6), ("head", "head_kind", None),
+    ("share", "separation_mine_share", 6),
 )  # fmt: skip
 
 
@@ -53,7 +54,7 @@ NAMES = {"played": "just played", "flipped": "just flipped"}
 
 
 def squares_script(brief: dict[str, dict[str, list]]) -> str:
-    """``SQUARES``: for each square the first readers, writers and neurons that make it legal."""
+    """``SQUARES``: for each square the first readers, writers and neurons that are on where it is legal."""
     return f"const SQUARES={_packed(brief)};\n"
 
 
@@ -89,8 +90,8 @@ FIGURES = {
 
 
 def shortened(value: float | None, digits: int) -> float | None:
-    """A figure with so many significant digits."""
-    return None if value is None else float(f"{value:.{digits}g}")
+    """A figure with so many significant digits; what is 0 but for rounding is 0."""
+    return None if value is None else 0.0 if abs(value) < ZERO else float(f"{value:.{digits}g}")
 
 
 def _packed(data: Any) -> str:

@@ -37,7 +37,7 @@ def plays(worker: Worker, games: int = GAMES) -> Plays:
     for name, key, write, turned in (
         ("likeliest move is legal", "illegal_top1", lambda v: percent(v, 2), True),
         ("probability on legal moves", "illegal_mass", lambda v: percent(v, 2), True),
-        ("errors among the N likeliest, N legal", "top_n_error", lambda v: fixed(v, 3), False),
+        ("illegal or missing among the N likeliest, N legal", "top_n_error", lambda v: fixed(v, 3), False),
         ("KL from equal chance to each legal move, nats", "kl_to_uniform_legal", lambda v: fixed(v, 4), False),
     ):  # fmt: skip
         own, guess = found[key]

@@ -8,7 +8,7 @@ In this order, the first that applies:
                    (mine or theirs) and empty or not likewise. The fact's skill must be at least `LEAST`, and as far
                    beyond what the same search reaches on shuffled activations
     several facts  no one fact, but a rule that explains half of its held-out variance
-    none found     otherwise
+    no one fact    otherwise; a rule may explain some of it
 """
 
 from collections.abc import Mapping
@@ -16,7 +16,7 @@ from typing import Any
 
 #: skill from which on a fact gives a neuron its role
 LEAST = 0.25
-ROLES = ("legal move", "colour", "empty or not", "just played", "just flipped", "clock", "several facts", "none found",
+ROLES = ("legal move", "colour", "empty or not", "just played", "just flipped", "clock", "several facts", "no one fact",
          "dead")  # fmt: skip
 #: the last word of a literal
 _LITERALS = {"legal": "legal move", "mine": "colour", "theirs": "colour", "empty": "empty or not",
@@ -33,7 +33,7 @@ def role(unit: Mapping[str, Any]) -> str:
     fact, skill = unit["best_fact"], unit["best_skill"]
     if fact and skill is not None and skill - max(0.0, unit["shuffled_skill"] or 0.0) >= LEAST:
         return _LITERALS.get(fact.split()[-1], "legal move")
-    return "several facts" if status == "explained" else "none found"
+    return "several facts" if status == "explained" else "no one fact"
 
 
 def css_class(name: str) -> str:

@@ -16,7 +16,9 @@ from reports.atlas_site.sheets import Sheets
 from reports.text import count, fixed, number, percent, unbroken
 
 #: nothing from anywhere but the site itself; Safari takes ``file:`` for no part of 'self'
-POLICY = "default-src 'none'; style-src 'self' file:; script-src 'self' file:; base-uri 'none'; form-action 'none'"
+POLICY = (
+    "default-src 'none'; style-src 'self' file:; script-src 'self' file:; base-uri 'none'; form-action 'self' file:"
+)
 #: of the rules that the games do not tell from a neuron's own
 ALTERNATIVES = 5
 MAPS = {

@@ -131,14 +131,14 @@ def _asked(flip: list[str] | None, erase: list[str] | None, place: list[str] | N
     return found
 
 
-def page_path(out: Path) -> Path:
+def page_path(out: Path, example: str = "edit.html") -> Path:
     """Where the page goes: ``--out`` with .html behind it where it has no suffix.
 
     Raises:
         InputError: a folder, or a suffix of something else.
     """
     if str(out) == "." or out.is_dir():
-        raise InputError(f"--out {out} is a folder: name the page itself, as in {out / 'edit.html'}")
+        raise InputError(f"--out {out} is a folder: name the page itself, as in {out / example}")
     if out.suffix.lower() not in ("", ".html", ".htm"):
         raise InputError(f"--out {out}: the page is an .html file, as in {out.with_suffix('.html')}")
     found = out if out.suffix else out.with_name(out.name + ".html")

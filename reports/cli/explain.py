@@ -60,8 +60,13 @@ def explain(
 
     if notation not in ("ours", "standard"):
         raise InputError(f"--notation {notation}: it is ours or standard")
+    if out is not None and without is not None:
+        raise InputError(
+            "--without is for the terminal and --json, and the page of --out explains the move as it is: leave one out "
+            "(othello-circuits serve shows both)"
+        )
     if out is not None:
-        out = page_path(out)
+        out = page_path(out, "explain.html")
     from circuits.notation import parse_unit
     from reports.explanation.build import check
     from reports.server.asked import names

@@ -36,7 +36,7 @@ def query(
     top: Annotated[int | None, typer.Option(help="How many at most (20; like: 5 for each map).")] = None,
     as_json: Json = False,
 ) -> None:
-    """Ask an atlas: which neurons read a square, write to it, make it legal, or are like another.
+    """Ask an atlas: which neurons read a square, write to it, are on where it is legal, or are like another.
 
     reads SQUARE: neurons whose activation depends on what the square holds.
     writes SQUARE: neurons and heads that write about it, and to its move's logit.

@@ -34,32 +34,36 @@ def application(session: Session, hosts: Collection[str] | None, site: Path | No
     """
 
     def page(request: Request) -> Response:
-        asked = Asked.of(request.query_params.multi_items())
+        asked = Asked()
         try:
+            asked = Asked.of(request.query_params.multi_items())
             return HTMLResponse(live(session, asked, site))
         except InputError as error:
             return HTMLResponse(failed(session, asked, str(error)), 400)
 
     def explanation(request: Request) -> Response:
-        asked = Asked.of(request.query_params.multi_items())
+        asked = Asked()
         try:
+            asked = Asked.of(request.query_params.multi_items())
             record = session.explanation(asked.moves, asked.move or None, asked.written)
         except InputError as error:
             return HTMLResponse(failed(session, asked, str(error)), 400)
         return HTMLResponse(ExplanationReport(record).html, headers={"content-security-policy": PAGE_POLICY})
 
     def explanation_numbers(request: Request) -> Response:
-        asked = Asked.of(request.query_params.multi_items())
-
         def numbers() -> dict:
+            asked = Asked.of(request.query_params.multi_items())
             units = session.without(asked.moves, asked.units, asked.written) if asked.units else None
             return result(session.explanation(asked.moves, asked.move or None, asked.written), units)
 
         return _json(numbers)
 
     def without_numbers(request: Request) -> Response:
-        asked = Asked.of(request.query_params.multi_items())
-        return _json(lambda: session.without(asked.moves, asked.units, asked.written).to_dict())
+        def numbers() -> dict:
+            asked = Asked.of(request.query_params.multi_items())
+            return session.without(asked.moves, asked.units, asked.written).to_dict()
+
+        return _json(numbers)
 
     routes = [
         Route("/", page),

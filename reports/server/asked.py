@@ -8,6 +8,9 @@ from urllib.parse import urlencode
 from circuits.errors import InputError
 from circuits.notation import Notation
 
+#: what an address may have; ``units`` is ``without`` by another name
+FIELDS = ("moves", "without", "units", "unit", "move", "point", "notation", "list")
+
 
 @dataclass(frozen=True)
 class Asked:
@@ -29,10 +32,18 @@ class Asked:
 
     @staticmethod
     def of(query: Iterable[tuple[str, str]]) -> "Asked":
-        """From the pairs of a query; units are named in ``without`` (a text) and by each ``unit`` (a ticked box)."""
+        """From the pairs of a query; units are named in ``without`` (a text) and by each ``unit`` (a ticked box).
+
+        Raises:
+            InputError: a name that means nothing, or one but ``unit`` that stands twice.
+        """
         single: dict[str, str] = {}
         ticked = []
         for name, value in query:
+            if name not in FIELDS:
+                raise InputError(f"{name[:40]!r} in the address means nothing here: it may have {', '.join(FIELDS)}")
+            if name in single and name != "unit":
+                raise InputError(f"{name} stands twice in the address: say it once")
             if name == "unit":
                 ticked += names(value)
             else:

@@ -12,8 +12,9 @@ const hay = ATLAS.units.map((u, i) => [u, C.status[i], C.rule[i], C.fact[i], C.r
   C.raises[i] && `raises ${C.raises[i]}`, C.lowers[i] && `lowers ${C.lowers[i]}`, C.square[i] && `state of ${C.square[i]}`]
   .filter(Boolean).join("\n").toLowerCase());
 
-const number = (v, sign) => v === null || v === undefined ? "–"
-  : (v < 0 ? "−" : sign && v > 0 ? "+" : "") + String(Math.abs(v) < 1e-6 && v ? Math.abs(v).toExponential(1) : Math.abs(v));
+// three digits; the columns have more, so that "at least" means what it says
+const short = v => String(Math.abs(v) < 1e-6 && v ? Number(v.toPrecision(2)).toExponential(1) : Number(Math.abs(v).toPrecision(3)));
+const number = (v, sign) => v === null || v === undefined ? "–" : (v < 0 ? "−" : sign && v > 0 ? "+" : "") + short(Math.abs(v));
 
 function el(tag, text, attributes = {}) {
   const made = document.createElement(tag);
@@ -36,12 +37,12 @@ function find() {
     if (layer !== "" && ATLAS.layer[i] !== +layer) continue;
     if (status && C.status[i] !== status) continue;
     if (role && !(role.startsWith("head: ") ? C.head[i] === role.slice(6) : (C.roles[i] || "").split(", ").includes(role))) continue;
-    if (values && values[i] === null) continue;
-    if (values && least !== null && values[i] < least) continue;
+    if (values && least !== null && (values[i] === null || values[i] < least)) continue;
     const own = hay[i];
     if (wanted.every(w => own.includes(w))) found.push(i);
   }
-  if (values) found.sort((a, b) => values[b] - values[a] || a - b);
+  // those without a value come last
+  if (values) found.sort((a, b) => (values[a] === null) - (values[b] === null) || values[b] - values[a] || a - b);
   const exact = wanted.length === 1 ? ATLAS.units.findIndex(u => u.toLowerCase() === wanted[0]) : -1;
   if (exact >= 0 && found.includes(exact)) { found.splice(found.indexOf(exact), 1); found.unshift(exact); }
   return found;
@@ -89,7 +90,8 @@ function ask(name) {
   clear.addEventListener("click", () => { square = ""; remember(true); ask(""); });
   head.append(clear);
   place.append(head);
-  for (const [key, title] of [["reads", "Who reads it"], ["writes", "Who writes it"], ["legal", "Who makes it legal"]]) {
+  for (const [key, title] of [["reads", "Who reads it"], ["writes", "Who writes it"], ["raises", "Who is on where it is legal, and raises its logit"],
+    ["lowers", "Who is on where it is legal, and lowers its logit"]]) {
     place.append(el("h2", title));
     if (!found[key].length) { place.append(el("p", "no one known", { class: "note" })); continue; }
     const table = el("table", null, { class: "plain" }), body = el("tbody");
