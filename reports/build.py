@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from circuits import attribution, patterns, weights
+from circuits import attribution, fact_scores, patterns, weights
 from circuits.directions import Directions
 from circuits.errors import InputError
 from circuits.notation import LABELS, N_SQUARES, SQUARE_TOKEN, Unit
@@ -183,7 +183,7 @@ def _patterns(bench: Workbench, scores: patterns.FactScores | None) -> fr.Patter
             f"{patterns.SHUFFLES} deals, as an F1 at this fact’s base rate"
         ),
         ply_variance_explained=scores.ply_variance_explained if scores else 0.0,
-        bootstrap_rounds=patterns.BOOTSTRAP,
+        bootstrap_rounds=fact_scores.BOOTSTRAP,
         train=sets["train"],
         held_out=sets["held-out"],
     )
