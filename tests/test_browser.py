@@ -188,7 +188,7 @@ def test_links_lead_from_the_index_to_a_neuron_and_on(opened):
     page = opened("index.html")
     page.get_by_role("link", name="L5N12", exact=True).click()
     assert page.title().startswith("L5N12")
-    assert page.locator("#without").get_by_role("link", name="L6N88", exact=True).is_visible()
+    page.locator("#without").get_by_role("link", name="L6N88", exact=True).wait_for(state="visible")
     page.locator("#neighbours").get_by_role("link", name="L6N88", exact=True).click()
     assert page.title().startswith("L6N88")
     page.get_by_role("link", name="All units").click()
