@@ -128,3 +128,17 @@ def narrow_files(tiny, tmp_path_factory) -> dict[str, Path]:
         trained = probes.train(models.load(folder / "narrow.safetensors"), generate(60, seed=11), held_out=0.2)
     trained.save(folder / "narrow.probes.safetensors")
     return {"model": folder / "narrow.safetensors", "probe": folder / "narrow.probes.safetensors"}
+
+
+@pytest.fixture(scope="module")
+def chromium():
+    """The system's Chromium, open."""
+    from test_browser import CHROMIUM, FLAGS
+
+    if CHROMIUM is None:
+        pytest.skip("no Chromium on this machine: install the system's (apt-get install chromium)")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
+        yield browser
+        browser.close()

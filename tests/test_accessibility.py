@@ -10,7 +10,6 @@ from oracles_edges import wired_model, wired_pairs
 from synthetic_head import head_of
 from synthetic_record import record_of, synthetic_index
 from synthetic_verdict import verdict_of
-from test_browser import CHROMIUM, FLAGS
 from test_edit_page import GOOD, made
 from test_training_page import write_run
 
@@ -87,17 +86,6 @@ def report_site(tmp_path_factory, bench, tiny):
     for name, html in pages.items():
         (folder / f"{name}.html").write_text(html, encoding="utf-8")
     return folder
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: install the system's (apt-get install chromium)")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from threading import Thread
 import pytest
 import synthetic_atlas
 from test_atlas_site import UNITS
-from test_browser import CHROMIUM, FLAGS
 
 from circuits.atlas import questions
 from circuits.atlas.opened import Atlas
@@ -30,17 +29,6 @@ def made(tmp_path_factory):
     site = tmp_path_factory.mktemp("site")
     build_site(folder, site, checked=3)
     return Atlas.open(folder), site
-
-
-@pytest.fixture(scope="module")
-def chromium():
-    if CHROMIUM is None:
-        pytest.skip("no Chromium on this machine: install the system's (apt-get install chromium)")
-    sync_api = pytest.importorskip("playwright.sync_api")
-    with sync_api.sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=CHROMIUM, headless=True, args=FLAGS)
-        yield browser
-        browser.close()
 
 
 @pytest.fixture
