@@ -80,3 +80,18 @@ def planted(share: float, move: int = 20, big: float = 100.0) -> plain.PlainMode
     w["blocks.1.mlp.W_out"][0] = -share * towards
     w["unembed.W_U"][:, move] = big * towards / 8
     return plain.build(shape, w, {}, "planted")
+
+
+def run_at_means(plain, tokens, units, acts, save=()):
+    """A whole transcript with some units at their means at the last ply, one edit a unit: logits, what is saved."""
+    edits = []
+    for unit in units:
+        hook = "mlp.hook_post" if unit.kind == "neuron" else "attn.hook_z"
+        mean = (acts.neurons if unit.kind == "neuron" else acts.z)[unit.layer, unit.index]
+
+        def put(x, _, unit=unit, mean=mean):
+            x[:, -1, unit.index] = mean.to(x)
+
+        edits.append((f"blocks.{unit.layer}.{hook}", put))
+    logits, saved = plain.run(tokens[None].long(), edit=edits, save=list(save))
+    return logits[0, -1].double(), {name: x[0, -1] for name, x in saved.items()}

@@ -3,6 +3,7 @@
 import pytest
 import synthetic_rules
 import torch
+from oracles_ablation import run_at_means
 
 from circuits.attribution import attribute, logit_lens, logit_targets
 from circuits.bitboards import bits_to_bool
@@ -63,16 +64,7 @@ def run(tiny, tokens, readers, reference):
 
 def slow_logits(plain, tokens, units, acts):
     """The whole transcript run with some units at their means at the last ply, one edit a unit."""
-    edits = []
-    for unit in units:
-        hook = "mlp.hook_post" if unit.kind == "neuron" else "attn.hook_z"
-        mean = (acts.neurons if unit.kind == "neuron" else acts.z)[unit.layer, unit.index]
-
-        def put(x, _, unit=unit, mean=mean):
-            x[:, -1, unit.index] = mean.to(x)
-
-        edits.append((f"blocks.{unit.layer}.{hook}", put))
-    logits = plain.run(tokens[None].long(), edit=edits)[0][0, -1].double()
+    logits, _ = run_at_means(plain, tokens, units, acts)
     return logits[1:] - logits[1:].mean()
 
 

@@ -2,6 +2,7 @@
 
 import pytest
 import torch
+from oracles_ablation import run_at_means
 
 from circuits.bitboards import bits_to_bool
 from circuits.board_readers import BoardReader
@@ -46,17 +47,7 @@ def slow(tiny, tokens, units, readers, reference):
     """The whole transcript run with each unit at its mean at the last ply, one edit a unit: logits, streams."""
     plain = of(tiny)
     acts = means(plain, reference, PLY, readers).acts
-    edits = []
-    for unit in units:
-        hook = "mlp.hook_post" if unit.kind == "neuron" else "attn.hook_z"
-        mean = (acts.neurons if unit.kind == "neuron" else acts.z)[unit.layer, unit.index]
-
-        def put(x, _, unit=unit, mean=mean):
-            x[:, -1, unit.index] = mean.to(x)
-
-        edits.append((f"blocks.{unit.layer}.{hook}", put))
-    logits, saved = plain.run(tokens[None].long(), edit=edits, save=list(readers))
-    return logits[0, -1].double(), {name: x[0, -1] for name, x in saved.items()}
+    return run_at_means(plain, tokens, units, acts, readers)
 
 
 def test_it_is_the_whole_model_run_so(tiny, tokens, readers, reference, found, games):
