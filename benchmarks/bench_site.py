@@ -46,7 +46,7 @@ _ANSWERED = """(() => { const poll = () => {
   if (!finder || finder.hidden) return setTimeout(poll, 1);
   const q = document.getElementById('q');
   q.value = 'c'; q.dispatchEvent(new Event('input'));
-  requestAnimationFrame(() => setTimeout(() => { window.answered = performance.now(); }));
+  requestAnimationFrame(() => setTimeout(() => { document.documentElement.dataset.answered = performance.now(); }));
 }; poll(); })()"""
 _TYPED = """texts => texts.map(text => { const q = document.getElementById('q'), start = performance.now();
   q.value = text; q.dispatchEvent(new Event('input')); document.body.offsetHeight;
@@ -156,8 +156,7 @@ def in_browser(site: Path, repeats: int) -> None:
             page = context.new_page()
             page.add_init_script(_ANSWERED)
             page.goto(url)
-            page.wait_for_function("window.answered")
-            ready.append(page.evaluate("window.answered"))
+            ready.append(float(page.locator("html[data-answered]").get_attribute("data-answered")))
             letters = [text[: i + 1] for text in QUERIES for i in range(len(text))] + [""]
             typed += page.evaluate(_TYPED, letters)
             context.close()

@@ -259,7 +259,7 @@ def test_compared_boards_tell_their_cells_and_their_python(opened, made):
     line = page.locator("#beside code.copy").inner_text()
     assert [sheet.unit for sheet in eval(line, {"questions": questions, "atlas": made[0]})] == [NEURON, "L1N7"]
     page.locator("#beside .copier").click()
-    page.wait_for_function("/Copied|Selected/.test(document.querySelector('#beside .copier').textContent)")
+    page.locator("#beside .copier", has_text=re.compile("Copied|Selected")).wait_for()
 
 
 def test_without_scripts_everything_can_be_read(opened):
@@ -285,7 +285,7 @@ def test_dark_mode_print_and_copying(opened):
     page = opened(f"units/{NEURON}.html")
     page.locator("#writes summary").first.click()
     page.locator("#writes .copier").first.click()
-    page.wait_for_function("/Copied|Selected/.test(document.querySelector('#writes .copier').textContent)")
+    page.locator("#writes .copier", has_text=re.compile("Copied|Selected")).wait_for()
 
 
 def test_the_policy_lets_nothing_in(chromium, made):
