@@ -155,7 +155,7 @@ def parts() -> None:
     checkpoint, model = models.read_checkpoint(), plain.load()
     own = probes.load(model)
     readers, directions = own.board_readers(), {hook: own.directions(hook) for hook in own.hooks()}
-    settings = Settings(ablated=64)
+    settings = Settings(ablated=128)
     plan = Plan(
         model.hash, model.name, Source.random(2000, 1), settings, model.shape.n_layers, "", "0" * 16, None, "cpu",
         code(), torch_version(),
@@ -169,7 +169,7 @@ def parts() -> None:
         print(f"parts in processor time on one thread, {said}:")
         for part in ("stream-00000", "stream-00001", "heads", "patterns-L0", "patterns-L1", "rules-L0", "rules-L1"):
             print(f"  {part:16} {processor(lambda part=part: worker.do(part)):7.1f} s", flush=True)
-        run._merge(plan.parts("stream", ()))
+        run._merge("stream", plan.parts("stream", ()), Streamed.of_bytes)
         for part in ("ablations-0000", "ablations-0001"):
             print(f"  {part:16} {processor(lambda part=part: worker.do(part)):7.1f} s", flush=True)
         print("  the first of a kind opens what the others share")

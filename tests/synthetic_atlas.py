@@ -1,6 +1,7 @@
 """A small atlas of the tiny model, with random probes, invented rules, and every other stage as it is."""
 
 import json
+from collections.abc import Sequence
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
@@ -10,7 +11,9 @@ import torch
 
 from circuits import plain
 from circuits.activations import points
-from circuits.atlas.ablations import ablate_units
+from circuits.atlas.ablation_tally import Ablations
+from circuits.atlas.ablations import ablate_units, drawn_moves
+from circuits.atlas.move_effects import MoveEffects
 from circuits.atlas.plan import FORMAT
 from circuits.atlas.results import Results
 from circuits.atlas.streamed import streamed
@@ -21,6 +24,7 @@ from circuits.directions import board_directions
 from circuits.games import generate
 from circuits.heads import profile_heads
 from circuits.mining import mine
+from circuits.notation import LABELS, PLAYABLE, parse_unit
 from circuits.patterns import Gallery
 
 BAND = slice(5, 54)
@@ -53,6 +57,32 @@ def results() -> Results:
         (0, 1, 2), None,
         {"format": FORMAT, "key": KEY, "model": model.hash, "model_name": model.name, "games_source": games.source},
     )  # fmt: skip
+
+
+def planted_ablations(planted: Sequence[tuple[str, Sequence[str], float, float]], positions: int = 120) -> Ablations:
+    """Those of `results`, but with noise for what units add to moves, and causes planted in it.
+
+    Args:
+        planted: unit, squares of moves, what it adds to each of these where it is legal, and where it is not.
+    """
+    model, generator = results().model, torch.Generator().manual_seed(5)
+    tally = MoveEffects.empty(model.shape)
+    for game in range(positions):
+        legal = torch.rand(60, generator=generator) < 0.3
+        illegal = ~legal & (torch.rand(60, generator=generator) < 0.7)
+        neurons, heads = (
+            0.2 * torch.randn(model.shape.n_layers, units, 60, generator=generator, dtype=torch.float64)
+            for units in (model.shape.d_mlp, model.shape.n_heads)
+        )
+        for name, squares, here, not_here in planted:
+            unit = parse_unit(name)
+            for move in (PLAYABLE.index(LABELS.index(square)) for square in squares):
+                own = neurons if unit.kind == "neuron" else heads
+                own[unit.layer, unit.index, move] += here if legal[move] else not_here
+        tally.add(neurons, heads, legal, illegal, drawn_moves(game, legal | illegal, int(legal.sum())))
+    found = Ablations.of_tensors(results().ablations.tensors())
+    found.moves = tally
+    return found
 
 
 def write(folder: Path, found: Results | None = None, **changed) -> Path:

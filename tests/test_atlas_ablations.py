@@ -9,8 +9,10 @@ import torch
 from circuits import plain
 from circuits.activations import stream
 from circuits.atlas import ablations
-from circuits.atlas.ablations import FIGURES, FIXED_POINT, Ablations, ablate_units, drawn_plies
+from circuits.atlas.ablation_tally import FIGURES, FIXED_POINT, Ablations
+from circuits.atlas.ablations import ablate_units, drawn_plies
 from circuits.behaviour import legal_tokens
+from circuits.checkpoints import Shape
 from circuits.errors import InputError
 from circuits.games import Games, generate
 from circuits.mining import sample_of
@@ -230,7 +232,7 @@ def test_refused_readings(model, games, means, found):
 
 def test_refused_merges_and_tensors(model, found):
     tensors = found.tensors()
-    fewer = Ablations.of_tensors({name: t[:, :, :3] if t.ndim else t for name, t in tensors.items()})
+    fewer = Ablations.empty(Shape(**(vars(model.shape) | {"d_mlp": 3})))
     with pytest.raises(InputError, match="cannot merge"):
         fewer.merge(found)
     full = Ablations.empty(model.shape)

@@ -11,7 +11,8 @@ import synthetic_atlas
 from circuits.activations import stream
 from circuits.atlas import questions
 from circuits.atlas.answer_text import WIDTH, columns, number, with_error
-from circuits.atlas.answers import Like, MakesLegal, Reads, Writes
+from circuits.atlas.answers import Like, Reads, Writes
+from circuits.atlas.legal_moves import MakesLegal
 from circuits.atlas.opened import Atlas
 from circuits.atlas.unit_sheet import UnitSheet, info
 from circuits.errors import InputError

@@ -66,8 +66,8 @@ def test_what_is_right_passes(made):
     assert built.recomputed > 1000 and built.games == GAMES
     atlas = Atlas.open(place)
     whole = again(atlas, site, NEURON, HEAD)
-    # reads, writes, logits, three states of 64 squares, four positions; of the head two separations
-    assert whole.cells > 4 * 60 + 60 + 3 * 50 + 4 + 2 * 60
+    # reads, writes, logits, three states of 64 squares, four positions; of the head two separations; adds of both
+    assert whole.cells > 4 * 60 + 60 + 3 * 50 + 4 + 2 * 60 + 2 * 2 * 40
     assert again(atlas, site, NEURON, OTHER, games=60).games == 60
 
 
@@ -80,6 +80,9 @@ def test_what_is_right_passes(made):
         ("squares", "mean_mine", NEURON, lambda v, *_: None if v is None else v + 0.05),
         ("squares", "mean_empty", NEURON, lambda v, t, i: t["mean_theirs"][i].as_py()),
         ("squares", "separation_mine", HEAD, lambda v, *_: -v),
+        ("squares", "adds_legal", NEURON, lambda v, *_: None if v is None else v + 0.01),
+        ("squares", "adds_illegal", HEAD, lambda v, *_: None if v is None else v * 1.1),
+        ("squares", "adds_illegal_se", HEAD, lambda v, *_: None if v is None else v / 2),
         ("examples", "activation", NEURON, lambda v, *_: v * 1.05),
     ],
 )

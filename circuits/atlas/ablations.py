@@ -9,129 +9,31 @@ follows from it. With p the run as it is and q the changed one, both over the 60
     top         whether the likeliest move changes
     legal       change of the probability on legal moves, q's less p's; total
 
+What this does to each move's logit is kept by move, where it is legal and where not (`circuits.atlas.move_effects`).
+
 Positions are one a game, so that they are independent and a standard error can be given. Each game is run by itself:
-what is found for it depends on it alone, and sums over any chunks of games in any order are the same bits.
+what is found for it depends on it alone.
 """
 
-from collections.abc import Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 
 import torch
 from jaxtyping import Bool, Float, Int
 from torch import Tensor
 
+from circuits.atlas.ablation_tally import Ablations
 from circuits.behaviour import legal_tokens
 from circuits.causes.incremental import mlp, normalised
-from circuits.checkpoints import Shape
 from circuits.errors import InputError
 from circuits.games import Games
 from circuits.hashing import mix64, signed64
 from circuits.last_ply import LastPly
-from circuits.notation import N_CTX
+from circuits.notation import N_CTX, N_MOVES
 from circuits.othello_model import OthelloModel
 from circuits.plain import PlainModel, of
 
-FIGURES = ("kl", "kl_direct", "top", "legal")
-#: Finer than in mining, for most units do next to nothing: a standard error below 2e-7 nats may read 0. There is room
-#: for sums of 2^31, and of squares 2^19, which 20,000 games reach where every one of them loses 5 nats.
-FIXED_POINT, FIXED_POINT_SQUARES = 2.0**32, 2.0**44
 #: streams that are run side by side at most
 VARIANTS = 2048
-
-
-@dataclass
-class Ablations:
-    """Everything summed so far: fixed-point sums over positions of `FIGURES`, and of their squares (finer).
-
-    Attributes:
-        positions: how many, one a game.
-    """
-
-    positions: int
-    neurons: Int[Tensor, "figure=4 layer neuron"]
-    neuron_squares: Int[Tensor, "figure=4 layer neuron"]
-    heads: Int[Tensor, "figure=4 layer head"]
-    head_squares: Int[Tensor, "figure=4 layer head"]
-
-    @staticmethod
-    def empty(shape: Shape) -> "Ablations":
-        """Sums of nothing."""
-
-        def zeros(units: int) -> Tensor:
-            return torch.zeros(len(FIGURES), shape.n_layers, units, dtype=torch.int64)
-
-        return Ablations(0, zeros(shape.d_mlp), zeros(shape.d_mlp), zeros(shape.n_heads), zeros(shape.n_heads))
-
-    def merge(self, other: "Ablations") -> "Ablations":
-        """Add what was found on other games; self, changed in place. Nothing changes where it is refused.
-
-        Raises:
-            InputError: units of another number; sums beyond what they have room for.
-        """
-        ours, theirs = self._sums(), other._sums()
-        if any(ours[name].shape != theirs[name].shape for name in ours):
-            here, there = ([tuple(x.shape[1:]) for x in (a.neurons, a.heads)] for a in (self, other))
-            raise InputError(f"cannot merge: layers, and neurons and heads in each, are {here} here and {there} there")
-        total = {name: ours[name] + theirs[name] for name in ours}
-        if any(((ours[n] ^ total[n]) & (theirs[n] ^ total[n])).lt(0).any() for n in ours):
-            raise InputError("cannot merge: effects are too large for this many games: their squares pass 2^19")
-        for name, tensor in total.items():
-            setattr(self, name, tensor)
-        self.positions += other.positions
-        return self
-
-    def tensors(self) -> dict[str, Tensor]:
-        """What a file keeps."""
-        return {"positions": torch.tensor(self.positions), **self._sums()}
-
-    @staticmethod
-    def of_tensors(tensors: Mapping[str, Tensor]) -> "Ablations":
-        """The inverse of `tensors`.
-
-        Raises:
-            InputError: not the tensors of ablations.
-        """
-        names = [field.name for field in fields(Ablations)][1:]
-        sound = {"positions", *names} <= set(tensors) and all(
-            tensors[name].dtype == torch.int64 and tensors[name].ndim == 3 and len(tensors[name]) == len(FIGURES)
-            for name in names
-        )
-        shapes = [tuple(tensors[name].shape) for name in names] if sound else []
-        if not sound or shapes[0] != shapes[1] or shapes[2] != shapes[3] or shapes[0][1] != shapes[2][1]:
-            raise InputError(f"these are no sums of ablations: they are positions and int64 {', '.join(names)}")
-        return Ablations(int(tensors["positions"]), *(tensors[name].clone() for name in names))
-
-    def mean(self, name: str, kind: str = "neuron") -> Float[Tensor, "layer unit"]:
-        """The mean of one of `FIGURES` over positions (of ``top``: the share) for every neuron, or head.
-
-        Raises:
-            InputError: no such figure or kind; nothing was measured.
-        """
-        return self._moments(name, kind)[0].float()
-
-    def se(self, name: str, kind: str = "neuron") -> Float[Tensor, "layer unit"]:
-        """The standard error of `mean` over games; NaN for fewer than two.
-
-        Raises:
-            InputError: as `mean`.
-        """
-        mean, square = self._moments(name, kind)
-        if self.positions < 2:
-            return torch.full_like(mean, torch.nan).float()
-        return ((square - mean**2).clamp_min(0) / (self.positions - 1)).sqrt().float()
-
-    def _moments(self, name: str, kind: str) -> tuple[Float[Tensor, "layer unit"], Float[Tensor, "layer unit"]]:
-        if name not in FIGURES or kind not in ("neuron", "head"):
-            raise InputError(f"{name!r} of a {kind!r}: figures are {', '.join(FIGURES)}, of a neuron or a head")
-        if not self.positions:
-            raise InputError("nothing was ablated: these games have no position with a legal move in the band")
-        sums = (self.neurons, self.neuron_squares) if kind == "neuron" else (self.heads, self.head_squares)
-        steps = FIXED_POINT, FIXED_POINT_SQUARES
-        mean, square = (x[FIGURES.index(name)].double() / s / self.positions for x, s in zip(sums, steps, strict=True))
-        return mean, square
-
-    def _sums(self) -> dict[str, Tensor]:
-        return {field.name: getattr(self, field.name) for field in fields(self)[1:]}
 
 
 def drawn_plies(games: Games, valid: Bool[Tensor, "game ply=59"], seed: int = 0) -> Int[Tensor, "game"]:
@@ -141,6 +43,13 @@ def drawn_plies(games: Games, valid: Bool[Tensor, "game ply=59"], seed: int = 0)
     chosen = (mixed >> 33 & (1 << 31) - 1) % n.clamp_min(1)
     ply = (valid.cumsum(1) <= chosen[:, None]).sum(1)
     return torch.where(n > 0, ply, -1)
+
+
+def drawn_moves(game: int, empty: Bool[Tensor, "move=60"], n: int, seed: int = 0) -> Bool[Tensor, "move=60"]:
+    """So many moves to empty squares, by hash of the game's number, the move and the seed."""
+    keys = mix64(mix64(torch.arange(N_MOVES) + (game + 1) * N_MOVES) ^ signed64(~seed))
+    order = torch.where(empty, keys >> 1, torch.iinfo(torch.int64).max).argsort()
+    return torch.zeros_like(empty).index_fill_(0, order[:n], True)
 
 
 @torch.no_grad()
@@ -187,15 +96,14 @@ def ablate_units(
             raise InputError(
                 f"{where}: the means of this ply are not finite: they come from games that have none there"
             )
-        legal = legal_tokens(boards.legal[row, ply])[1:]
+        board = boards[row, ply]
+        legal, empty = (legal_tokens(x)[1:] for x in (board.legal, board.empty))
         last = LastPly.of(model, games.inputs[row : row + 1, : ply + 1], torch.tensor([ply]))
-        neurons, heads = _at_one_position(last, *(x.float().to(model.device) for x in means), legal)
-        if not (torch.isfinite(neurons).all() and torch.isfinite(heads).all()):
+        figures, moves = _at_one_position(last, *(x.float().to(model.device) for x in means), legal)
+        if not all(torch.isfinite(x).all() for x in figures):
             raise InputError(f"{where}: the model's activations, or the means, are too large for a finite prediction")
-        found.merge(
-            Ablations(1, *(_fixed(x**power, steps) for x in (neurons, heads)
-                           for power, steps in ((1, FIXED_POINT), (2, FIXED_POINT_SQUARES))))
-        )  # fmt: skip
+        drawn = drawn_moves(int(games.ids[row]), empty, int(legal.sum()), seed)
+        found.count(figures, moves, legal, empty & ~legal, drawn)
     return found
 
 
@@ -204,26 +112,29 @@ def _at_one_position(
     neuron_means: Float[Tensor, "layer neuron"],
     z_means: Float[Tensor, "layer head d_head"],
     legal: Bool[Tensor, "move=60"],
-) -> tuple[Float[Tensor, "figure=4 layer neuron"], Float[Tensor, "figure=4 layer head"]]:
-    """`FIGURES` of every unit at the last ply of one transcript, in float64."""
+) -> tuple[tuple[Tensor, Tensor], tuple[Tensor, Tensor]]:
+    """Of every neuron and head at the last ply of one transcript, in float64: `FIGURES` [figure, layer, unit], and
+    what it adds to each move [layer, unit, move]."""
     model, layers = last.model, range(last.model.shape.n_layers)
     kinds = ("attn.hook_z", "hook_resid_mid", "mlp.hook_post", "hook_resid_post")
     logits, acts = last.unedited([f"blocks.{layer}.{kind}" for layer in layers for kind in kinds])
     base = _Base.of(logits[0, 1:], legal.to(logits.device))
     final = acts[f"blocks.{layers[-1]}.hook_resid_post"][0]
-    neurons, heads = [], []
+    figures, moves = [], []
     for layer in layers:
         z, mid, post, after = (acts[f"blocks.{layer}.{kind}"][0] for kind in kinds)
         by_head = ((z_means[layer] - z)[:, None] @ model.W_O(layer))[:, 0]
         by_neuron = (neuron_means[layer] - post)[:, None] * model.W_out(layer)
         # A head's layer goes on with its MLP. From the stream after the layer on all units are alike.
         streams = torch.cat([mlp(model, layer, mid + by_head), after + by_neuron])
-        total = base.figures(_moves(model, _run_on(last, streams, layer + 1)))
+        changed = _moves(model, _run_on(last, streams, layer + 1))
+        total = base.figures(changed)
         direct = base.figures(_moves(model, final + torch.cat([by_head, by_neuron])))
-        figures = torch.stack([total[0], direct[0], *total[1:]]).cpu()
-        heads.append(figures[:, : len(by_head)])
-        neurons.append(figures[:, len(by_head) :])
-    return torch.stack(neurons, 1), torch.stack(heads, 1)
+        figures.append(torch.stack([total[0], direct[0], *total[1:]]).cpu())
+        moves.append(base.added(changed).cpu())
+    heads = len(by_head)
+    of_layers, of_moves = torch.stack(figures, 1), torch.stack(moves)
+    return (of_layers[:, :, heads:], of_layers[:, :, :heads]), (of_moves[:, heads:], of_moves[:, :heads])
 
 
 def _run_on(last: LastPly, streams: Float[Tensor, "unit d_model"], layer: int) -> Float[Tensor, "unit d_model"]:
@@ -247,12 +158,19 @@ def _moves(model: PlainModel, final: Float[Tensor, "unit d_model"]) -> Float[Ten
 class _Base:
     """The unchanged prediction at a position, over the 60 moves, in float64: small effects are differences of it."""
 
+    logits: Float[Tensor, "move=60"]
     logp: Float[Tensor, "move=60"]
     legal: Bool[Tensor, "move=60"]
 
     @staticmethod
     def of(logits: Float[Tensor, "move=60"], legal: Bool[Tensor, "move=60"]) -> "_Base":
-        return _Base(logits.double().log_softmax(-1), legal)
+        logits = logits.double()
+        return _Base(logits - logits.mean(-1, keepdim=True), logits.log_softmax(-1), legal)
+
+    def added(self, logits: Float[Tensor, "unit move=60"]) -> Float[Tensor, "unit move=60"]:
+        """Logits relative to the mean of the moves: as they are, less the changed ones."""
+        logits = logits.double()
+        return self.logits - (logits - logits.mean(-1, keepdim=True))
 
     def figures(self, logits: Float[Tensor, "unit move=60"]) -> Float[Tensor, "figure=3 unit"]:
         """KL, whether the likeliest move changes, change of the probability on legal moves."""
@@ -261,7 +179,3 @@ class _Base:
         kl = ((self.logp - logq) @ p).clamp_min(0)
         top = (logq.argmax(-1) != self.logp.argmax()).double()
         return torch.stack([kl, top, (logq.exp() - p) @ self.legal.double()])
-
-
-def _fixed(values: Tensor, steps: float) -> Int[Tensor, "..."]:
-    return (values * steps).round().long()

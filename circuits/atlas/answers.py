@@ -51,7 +51,7 @@ class Reads(Record):
         rather = {"mine": " rather than theirs", "theirs": " rather than mine"}.get(self.state or "", "")
         asked = f"whether {self.square} is {self.state}{rather}" if self.state else f"what {self.square} holds"
         lines = [
-            f"Neurons that depend on {asked}, of {self.neurons:,}{_in(self.layer)}, most first",
+            f"Neurons that depend on {asked}, of {self.neurons:,}{of_layer(self.layer)}, most first",
             f"measured on {self.measured}; " + ", ".join(f"{n:,} {state}" for state, n in self.positions.items()),
             "",
         ]
@@ -122,7 +122,7 @@ class Writes(Record):
             f"{self.square} theirs", "empty": f"{self.square} empty", "logit": f"the move {self.square}",
         }[self.by]  # fmt: skip
         lines = [f"Neurons that write to {self.square}, by what they write of {how}, of {self.neurons:,}"
-                 f"{_in(self.layer)}", ""]  # fmt: skip
+                 f"{of_layer(self.layer)}", ""]  # fmt: skip
         head = ["unit", "mine", "empty", "logit", "KL without", "best fact"]
         lines += columns(
             head,
@@ -146,69 +146,6 @@ class Writes(Record):
                 f"stream's units; legal, illegal: its direct logit of {self.square} where that is legal, and where it "
                 "is empty and illegal, less the ply's mean and relative to the mean of the 60 moves."
             )]  # fmt: skip
-        return "\n".join(lines)
-
-
-@dataclass(frozen=True)
-class Inhibitor(Record):
-    """An earlier neuron that lowers another: pre-activation for one sd of its own; z: over the typical effect."""
-
-    unit: str
-    effect: float
-    z: float
-
-
-@dataclass(frozen=True)
-class Legal(Record):
-    """A neuron that is on where a move is legal in one way (or, ``<square> legal``, in any)."""
-
-    unit: str
-    fact: str
-    rank: int
-    f1: float
-    f1_low: float
-    f1_high: float
-    precision: float | None
-    recall: float | None
-    base_rate: float
-    skill: float
-    shuffled_skill: float
-    logit: float | None
-    inhibitors: tuple[Inhibitor, ...]
-
-
-@dataclass(frozen=True)
-class MakesLegal(Record):
-    """Which neurons are on where a move is legal."""
-
-    square: str
-    layer: int | None
-    measured: str
-    neurons: int  # for which the square is among the facts kept
-    found: tuple[Legal, ...]
-
-    def text(self) -> str:
-        lines = [
-            f"Neurons on where {self.square} is a legal move, of {self.neurons:,} with such a fact among their best"
-            f"{_in(self.layer)}",
-            f"held out: {self.measured}",
-            "",
-        ]
-        head = ["unit", "fact", "F1", "95 %", "prec.", "recall", "skill", "chance", "logit", "lowered by"]
-        rows = [
-            [r.unit, r.fact, number(r.f1), f"[{r.f1_low:.2f}, {r.f1_high:.2f}]", number(r.precision), number(r.recall),
-             number(r.skill), number(r.shuffled_skill), signed(r.logit),
-             ", ".join(f"{i.unit} {i.effect:+.2f}" for i in r.inhibitors[:1]) or NONE]
-            for r in self.found
-        ]  # fmt: skip
-        lines += columns(head, rows, text=(0, 1, 9))
-        lines += ["", *paragraph(
-            "F1 of 'activation > threshold' against the fact, 95 % interval over games; skill: how far F1 "
-            "gets from an always-on neuron's to 1; chance: skill of the same search on "
-            f"shuffled activations. logit: direct, of {self.square}, for one sd of activation; below 0: on where the "
-            "move is legal, and against it. lowered by: the earlier "
-            "neuron that lowers it most, its pre-activation for one sd of the other's activation."
-        )]  # fmt: skip
         return "\n".join(lines)
 
 
@@ -254,7 +191,7 @@ class Like(Record):
         return "\n".join(lines)
 
 
-def _in(layer: int | None) -> str:
+def of_layer(layer: int | None) -> str:
     return "" if layer is None else f" of L{layer}"
 
 

@@ -6,7 +6,7 @@ The work is cut into *parts*, each of which depends on nothing but the plan (and
     heads            profiles of all heads on a sample of the games              `circuits.heads`
     patterns-L3      every neuron of a layer against every fact, on the sample   `circuits.patterns`
     rules-L3         the rules of a layer, on a sample of their own              `circuits.induction`
-    ablations-004    every unit ablated, on 32 positions                         `ablations`
+    ablations-004    every unit ablated, on 64 positions                         `ablations`
 
 A part's *key* hashes everything that it depends on (the model, the games, the settings that matter to it, this
 package's code, torch's version, CPU or GPU), so what lies under a key can be used as it is.
@@ -32,7 +32,7 @@ FORMAT = "othello-circuits atlas 1"
 #: games of a shard, and the number of shards from which on they grow instead: what is kept of each is the same size
 SHARD_GAMES, MOST_SHARDS = 1000, 256
 #: positions of a part of the ablations
-ABLATED_AT_ONCE = 32
+ABLATED_AT_ONCE = 64
 STAGES = ("heads", "rules", "patterns", "stream", "ablations")
 #: settings of parts that can be added to a finished pass
 ADDED = ("sample_games", "rule_games", "depth", "ablated", "rules")
@@ -61,7 +61,7 @@ class Settings(Record):
     sample_games: int = SAMPLE_GAMES
     rule_games: int = 1500
     depth: int = 8
-    ablated: int = 256
+    ablated: int = 512
     rules: str = "find"
 
     def __post_init__(self) -> None:

@@ -2,7 +2,7 @@
 
     reads(atlas, "C0", state="mine")   which neurons depend on what a square holds
     writes(atlas, "C0")                which units write about it, and to its move's logit
-    makes_legal(atlas, "C0")           which neurons are on where it is a legal move, and what lowers them
+    makes_legal(atlas, "C0")           which units its logit needs where it is legal, which neurons are on there
     like(atlas, "L5N404")              which neurons do the same, or do it on the image of the board
     unit(atlas, "L5N404")              everything there is of one unit
     board(atlas)                       what the probes read of the board, point by point
@@ -14,7 +14,6 @@ import warnings
 from typing import Any
 
 import numpy as np
-import pyarrow.compute as pc
 
 from circuits import notation
 from circuits.atlas.answers import (
@@ -22,15 +21,13 @@ from circuits.atlas.answers import (
     Board,
     BoardPoint,
     HeadWriter,
-    Inhibitor,
-    Legal,
     Like,
-    MakesLegal,
     Reader,
     Reads,
     Writer,
     Writes,
 )
+from circuits.atlas.legal_moves import makes_legal
 from circuits.atlas.opened import Atlas
 from circuits.atlas.reading import (
     as_record,
@@ -51,6 +48,8 @@ from circuits.atlas.unit_sheet import Edge, Example, FactOf, OnSquare, UnitSheet
 from circuits.errors import InputError
 from circuits.notation import CENTRE, LABELS, N_SQUARES, Unit
 from circuits.rules.symmetry import SYMMETRIC, map_square
+
+__all__ = ["BY", "board", "like", "makes_legal", "reads", "unit", "writes"]
 
 #: what `writes` can be ordered by
 BY = ("board", "mine", "theirs", "empty", "logit")
@@ -140,43 +139,6 @@ def writes(atlas: Atlas, square: str, by: str = "board", layer: int | None = Non
         LABELS[place], by, layer, atlas.chance_cosine, atlas.measured["pass"], atlas.measured.get("heads"), len(names),
         found, tuple(HeadWriter(said[i], *(known(values[i]) for values in own)) for i in chosen),
     )  # fmt: skip
-
-
-def makes_legal(atlas: Atlas, square: str, layer: int | None = None, top: int = 20) -> MakesLegal:
-    """The neurons that are on where a move is legal: in one way, or in any; best F1 first.
-
-    Each neuron with the first of its facts that is of this move, in the order of the training games.
-
-    Raises:
-        InputError: no such square or layer; a centre square, which is never played.
-    """
-    place = notation.square(square)
-    notation.token(place)  # refuses a centre square
-    neurons(atlas, layer, top)
-    table, name = atlas.table("patterns"), LABELS[place]
-    # A fact that is not known (null) is not the one asked for.
-    anyway = pc.and_(pc.equal(table["square"], name), pc.equal(table["literal"], "legal"))
-    here = pc.or_(pc.equal(table["move"], name).fill_null(False), anyway.fill_null(False))
-    if layer is not None:
-        here = pc.and_(here, pc.equal(table["layer"], layer))
-    own: dict[str, dict[str, Any]] = {}
-    for row in table.filter(here).to_pylist():
-        own.setdefault(row["unit"], row)  # rows go by rank, which is of training games: no choice by held-out scores
-    best = sorted(own.values(), key=lambda row: -row["f1"])[:top]
-    every = {unit: i for i, unit in enumerate(atlas.table("units")["unit"].to_pylist())}
-    logit = by_square(atlas, "logit")[:, place]
-    chosen = [row["unit"] for row in best]
-    lowered = edges_at(atlas, "receiver", chosen, sign=-1)
-    copied = ("unit", "fact", "rank", "f1", "f1_low", "f1_high", "precision", "recall", "base_rate", "skill",
-              "shuffled_skill")  # fmt: skip
-    found = tuple(
-        Legal(
-            **{field: row[field] for field in copied}, logit=known(logit[every[row["unit"]]]),
-            inhibitors=tuple(Inhibitor(e["sender"], e["effect"], e["z"]) for e in lowered[row["unit"]][:3]),
-        )
-        for row in best
-    )  # fmt: skip
-    return MakesLegal(name, layer, atlas.measured.get("patterns", "not scored"), len(own), found)
 
 
 def like(atlas: Atlas, name: str | Unit, top: int = 5) -> Like:

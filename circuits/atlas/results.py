@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from circuits.atlas.ablations import Ablations
+from circuits.atlas.ablation_tally import Ablations
 from circuits.atlas.sources import Opened
 from circuits.atlas.streamed import Streamed
 from circuits.board_readers import BoardReader

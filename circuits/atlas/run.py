@@ -2,7 +2,7 @@
 
     heads, rules, patterns, stream     independent parts                   `work`
     merged                             the shards' passes added up, in order; then the shards are removed
-    ablations                          parts again, with the means of the merged pass
+    ablations, ablated                 parts again, with the means of the merged pass; and their sum
     tables                             Parquet, and last of all atlas.json, which lists them with their checksums
 
 Whatever ends a run, the next one with the same settings finds the finished parts under their keys and goes on; nothing
@@ -21,13 +21,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import torch
-from jaxtyping import Int
-from torch import Tensor
 from tqdm.auto import tqdm
 
 from circuits import checkpoints
 from circuits.atlas import profiles, sources, work
-from circuits.atlas.ablations import Ablations
+from circuits.atlas.ablation_tally import Ablations
 from circuits.atlas.drivers import Driver, Local
 from circuits.atlas.opened import Atlas
 from circuits.atlas.plan import FORMAT, Plan
@@ -39,7 +37,6 @@ from circuits.board_readers import BoardReader
 from circuits.checkpoints import Checkpoint
 from circuits.directions import Directions
 from circuits.errors import InputError
-from circuits.extremes import PLIES, unpack
 from circuits.games import Games
 from circuits.induction.table import RuleTable, join
 from circuits.notation import Unit
@@ -112,13 +109,6 @@ def _layers(plan: Plan, layers: Sequence[int] | None, units: Sequence[Unit] | No
     return tuple(chosen)
 
 
-def _examples(streamed: Streamed) -> Int[Tensor, "game"]:
-    """The numbers of the games that examples are of."""
-    ends = torch.stack([e.keys for e in (*streamed.mining.top, *streamed.mining.bottom)])
-    codes = unpack(ends[ends != torch.iinfo(torch.int64).min])[1]
-    return (codes // PLIES).unique()
-
-
 @dataclass(frozen=True, eq=False)
 class _Run:
     plan: Plan
@@ -131,7 +121,8 @@ class _Run:
 
     def lead(self) -> Atlas:
         self.begin()
-        work.merged_pass(self.store, self.plan)  # one that is damaged goes, before anybody relies on it
+        for merged in (work.merged_pass, work.merged_ablations):
+            merged(self.store, self.plan)  # one that is damaged goes, before anybody relies on it
         self.driver.wait()
         self.parts()
         results = self.results()
@@ -182,18 +173,21 @@ class _Run:
     def parts(self) -> None:
         """All parts, the shards' merged before the ablations begin."""
         free = [part for stage in ("rules", "heads", "patterns") for part in self.plan.parts(stage, self.layers)]
-        have = self.store.has(work.merged(self.plan))
+        self._summed("stream", Streamed.of_bytes, free, "heads, rules, patterns, games")
+        self._summed("ablations", Ablations.of_bytes, [], "ablations")
+
+    def _summed(self, stage: str, of: Callable[[bytes], Any], free: Sequence[str], what: str) -> None:
+        """A stage's parts merged into one object, after which they are removed; and others computed beside them."""
+        have = self.store.has(work.merged(self.plan, stage))
         self.driver.wait()  # all have looked before anything changes
-        shards = [] if have else self.plan.parts("stream", self.layers)
-        self._compute([*free, *shards], "heads, rules, patterns, games")
+        every = self.plan.parts(stage, self.layers)
+        self._compute([*free, *([] if have else every)], what)
         self.driver.wait()
         if self.driver.leads:
-            if not have:
-                self._merge(shards)
-            for part in self.plan.parts("stream", self.layers):  # also those that a killed run left beside the sum
+            if every and not have:
+                self._merge(stage, every, of)
+            for part in every:  # also those that a killed run left beside the sum
                 self.store.remove(self.plan.object(part))
-        self.driver.wait()
-        self._compute(self.plan.parts("ablations", self.layers), "ablations")
         self.driver.wait()
 
     def results(self) -> Results:
@@ -204,10 +198,9 @@ class _Run:
             rules = join(found)
         elif self.inputs.rules is not None:
             rules = self.inputs.rules
-        tallied: Ablations | None = None
-        for part in self.plan.parts("ablations", self.layers):
-            own = self._read(part, work.ablations_of)
-            tallied = own if tallied is None else tallied.merge(own)
+        tallied = work.merged_ablations(self.store, self.plan)
+        if tallied is None and self.plan.parts("ablations", self.layers):
+            raise self._damaged("ablations")
         worker = self._worker
         patterns = {
             layer: self._read(part, work.patterns_of)
@@ -215,11 +208,11 @@ class _Run:
         }
         streamed = work.merged_pass(self.store, self.plan)
         if streamed is None:
-            raise InputError(f"{self.store.where(work.merged(self.plan))} was damaged meanwhile: run it again")
+            raise self._damaged("stream")
         profiled = self._read("heads", profiles.of_bytes)
         return Results(
             model=worker.model, readers=worker.readers, directions=worker.directions,
-            games=worker.games.of_ids(_examples(streamed)), streamed=streamed, patterns=patterns, rules=rules,
+            games=worker.games.of_ids(streamed.example_games()), streamed=streamed, patterns=patterns, rules=rules,
             profiles=profiled, ablations=tallied,
             layers=self.layers, units=None if self.units is None else tuple(self.units),
             provenance=self.provenance(streamed, tallied, rules),
@@ -263,13 +256,16 @@ class _Run:
             for _ in self.driver.each(self.store, todo):
                 bar.update(1)
 
-    def _merge(self, shards: Sequence[str]) -> None:
-        total: Streamed | None = None
-        for part in shards:
-            own = self._read(part, Streamed.of_bytes)
-            total = own if total is None else total.merge(own)
-        assert total is not None
-        self.store.seal(work.merged(self.plan), total.to_bytes())
+    def _merge(self, stage: str, parts: Sequence[str], of: Callable[[bytes], Any]) -> None:
+        """``parts``: at least one."""
+        total = self._read(parts[0], of)
+        for part in parts[1:]:
+            total = total.merge(self._read(part, of))
+        self.store.seal(work.merged(self.plan, stage), total.to_bytes())
+
+    def _damaged(self, stage: str) -> InputError:
+        where = self.store.where(work.merged(self.plan, stage))
+        return InputError(f"{where} was damaged meanwhile: run it again")
 
     def _read(self, part: str, of: Callable[[bytes], Value]) -> Value:
         """A part; computed again where it is damaged or gone."""

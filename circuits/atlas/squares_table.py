@@ -5,6 +5,7 @@ state_r2   sum_s n_s (m_s - m)^2 / (n variance), s the square's three states: th
 reads      cosine of the input weight with the probe's direction at the resid_mid that the neuron reads
 writes     cosine of the output weight with the direction at the resid_post that it writes to
 logit      sd (W_out . (W_U[move] - mean over the 60 moves)) / mean scale of the final LayerNorm
+adds       what the unit adds to the move's logit, by ablation: `circuits.atlas.move_effects`
 """
 
 from collections.abc import Sequence
@@ -14,6 +15,7 @@ import pyarrow as pa
 import torch
 from jaxtyping import Float
 
+from circuits.atlas.move_effects import ALPHA, CONTROL, REAL
 from circuits.atlas.results import Results
 from circuits.atlas.table_columns import Column, Words, empty, table
 from circuits.extremes import unpack
@@ -62,6 +64,19 @@ COLUMNS = (
         "writes less its mean at the ply (of training games), relative to the mean of all 60; see logit_illegal",
     ),
     Column("logit_illegal", "number", "heads: the same where the square is empty and the move illegal: the baseline"),
+    Column("ablated_legal", "count", "positions at which units were ablated, one a game, and the move was legal; the "
+           "same for all units"),
+    Column("ablated_illegal", "count", "positions at which its square was empty and it was illegal"),
+    Column(
+        "adds_legal", "number",
+        "what the unit adds to the move's logit where it is legal: the logit relative to the mean of the 60 moves, "
+        "with the unit as it is less with it at its ply's mean, everything after it recomputed; mean over positions",
+    ),
+    Column("adds_legal_se", "number", "its standard error over games"),
+    Column("adds_illegal", "number", "the same where the square is empty and the move illegal: the baseline"),
+    Column("adds_illegal_se", "number", "its standard error over games"),
+    Column("control_units", "count", "units whose gap passes for beyond chance here when as many empty squares drawn "
+           f"at random stand for the legal ones: p < {ALPHA} over all units; the same for all units"),
 )  # fmt: skip
 
 
@@ -87,6 +102,12 @@ def squares_table(results: Results, about: dict) -> pa.Table:
         "square": Words(LABELS, np.tile(np.arange(N_SQUARES), units)),
     }
     found |= {f"positions_{state}": np.tile(row, units) for state, row in zip(STATES, counts, strict=True)}
+    if results.ablations is not None:
+        counts = np.zeros((2, N_SQUARES), dtype=np.int64)
+        counts[:, list(PLAYABLE)] = results.ablations.moves.positions[:2].numpy()
+        for where, row in zip(REAL, counts, strict=True):
+            found[f"ablated_{where}"] = np.tile(row, units)
+        found["control_units"] = np.tile(_control(results, units), units)
     for column in COLUMNS:
         if any(column.name in part for part in parts):
             own = (part.get(column.name, np.full(_rows(part), np.nan)) for part in parts)
@@ -114,18 +135,42 @@ def _neurons(results: Results, layer: int, chosen: Sequence[int]) -> dict[str, n
         cosine = cosine.masked_fill(~directions.any(-1), torch.nan).numpy()
         found |= {f"{word}_mine": cosine[:, MINE], f"{word}_empty": cosine[:, EMPTY]}
     found["logit"] = logits(results, layer)[chosen]
-    return found
+    return found | _adds(results, "neuron", layer, chosen)
 
 
 def _heads(results: Results, layer: int, chosen: Sequence[int]) -> dict[str, np.ndarray]:
+    adds = _adds(results, "head", layer, chosen)
     if results.profiles is None:
-        return {"separation_mine": np.full((len(chosen), N_SQUARES), np.nan)}
+        return {"separation_mine": np.full((len(chosen), N_SQUARES), np.nan)} | adds
     writing = results.profiles.writing
     separation, legal = (x[layer, chosen].double().numpy() for x in (writing.separation, writing.logits))
     return {
         "separation_mine": separation[:, MINE], "separation_empty": separation[:, EMPTY],
         "logit_legal": legal[:, 0], "logit_illegal": legal[:, 1],
-    }  # fmt: skip
+    } | adds  # fmt: skip
+
+
+def _control(results: Results, units: int) -> np.ndarray:
+    """[square] how many of the units pass in the control."""
+    found = np.zeros(N_SQUARES, dtype=np.int64)
+    for layer in results.layers:
+        for kind, chosen in (("neuron", results.neurons(layer)), ("head", results.heads(layer))):
+            p = results.ablations.moves.compare(kind, slice(layer, layer + 1), CONTROL).p[0, chosen]
+            found[list(PLAYABLE)] += (p * units < ALPHA).sum(0)
+    return found
+
+
+def _adds(results: Results, kind: str, layer: int, chosen: Sequence[int]) -> dict[str, np.ndarray]:
+    """What ablation says that the units add to each move, at the squares of the moves."""
+    if results.ablations is None:
+        return {}
+    moves, found = results.ablations.moves, {}
+    for where in REAL:
+        own = (where, kind, slice(layer, layer + 1))
+        for name, values in (("", moves.mean(*own)), ("_se", moves.se(*own))):
+            found[f"adds_{where}{name}"] = np.full((len(chosen), N_SQUARES), np.nan)
+            found[f"adds_{where}{name}"][:, list(PLAYABLE)] = values[0, chosen].numpy()
+    return found
 
 
 # ---- figures of a layer's neurons, which other tables use too --------------------------------------------

@@ -24,7 +24,7 @@ from circuits.atlas.probe_tally import ProbeTally
 from circuits.atlas.store import about_of
 from circuits.board_readers import BoardReader
 from circuits.errors import InputError
-from circuits.extremes import Extremes
+from circuits.extremes import PLIES, Extremes, unpack
 from circuits.games import Games
 from circuits.mining import EXAMPLES, FIXED_POINT, Mining, boards_of_batches
 from circuits.othello_model import OthelloModel
@@ -70,6 +70,12 @@ class Streamed:
     def ln2_scale(self) -> Float[Tensor, "layer"]:
         """Mean scale of the LayerNorm in front of each MLP."""
         return (self.scale.double() / FIXED_POINT / self.mining.positions).float()
+
+    def example_games(self) -> Int[Tensor, "game"]:
+        """The numbers of the games that examples are of."""
+        ends = torch.stack([e.keys for e in (*self.mining.top, *self.mining.bottom)])
+        codes = unpack(ends[ends != torch.iinfo(torch.int64).min])[1]
+        return (codes // PLIES).unique()
 
     def to_bytes(self) -> bytes:
         """The same bytes for the same contents."""

@@ -45,6 +45,10 @@ class OnSquare(Record):
     separation_empty: float | None
     logit_legal: float | None
     logit_illegal: float | None
+    adds_legal: float | None
+    adds_legal_se: float | None
+    adds_illegal: float | None
+    adds_illegal_se: float | None
 
 
 @dataclass(frozen=True)
@@ -152,7 +156,22 @@ class UnitSheet(Record):
             ", ".join(f"{s.square} {s.logit:+.2f}" for s in own) for own in (moves[: -SHOWN - 1 : -1], moves[:SHOWN])
         )
         lines += _line("moves", f"raises {up}; lowers {down} (direct logit for one sd, relative to the mean of the 60)")
-        return [*lines, "", *self._squares(), *self._edges(), *self._examples()]
+        return [*lines, *self._legal(), "", *self._squares(), *self._edges(), *self._examples()]
+
+    def _legal(self) -> list[str]:
+        """The moves that it makes legal, or works against."""
+        f, w = self.figures, self.words
+        if "legal_moves" not in f:
+            return []
+        said = ", ".join(
+            f"{w[name]} {with_error(f[f'{name}_gap'], f[f'{name}_se'])}"
+            for name in ("makes_legal", "unmakes_legal") if name in w
+        )  # fmt: skip
+        return _line(
+            "makes legal", f"{said or 'no move'} (what it adds to the logit where legal less where illegal, in all, ± "
+            f"standard error; {f['legal_moves']:.0f} of 60 moves beyond chance, {f['control_moves']:.0f} "
+            "in the control)",
+        )  # fmt: skip
 
     def _squares(self) -> list[str]:
         best = sorted((s for s in self.squares if s.state_r2 is not None), key=lambda s: -s.state_r2)[:SHOWN]
@@ -211,7 +230,7 @@ class UnitSheet(Record):
             )
             lines += _line("", f"(held out: {self.measured.get('heads', NONE)})")
         names = [name.removeprefix("attention_") for name in f if name.startswith("attention_")]
-        lines += [*self._needed(), "", *columns(
+        lines += [*self._needed(), *self._legal(), "", *columns(
             ["attends to", "share", "equal attention"],
             [[n.replace("_", " "), number(f[f"attention_{n}"], 3), number(f.get(f"uniform_{n}"), 3)] for n in names],
             (0,),

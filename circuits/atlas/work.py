@@ -6,10 +6,11 @@ torch's own order of sums decides.
 """
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
 from safetensors.torch import load, save
@@ -17,7 +18,8 @@ from torch import Tensor
 
 from circuits import checkpoints, plain
 from circuits.atlas import profiles
-from circuits.atlas.ablations import Ablations, ablate_units
+from circuits.atlas.ablation_tally import Ablations
+from circuits.atlas.ablations import ablate_units
 from circuits.atlas.plan import ABLATED_AT_ONCE, Plan
 from circuits.atlas.sources import Opened
 from circuits.atlas.store import DamagedError, Store, about_of
@@ -36,7 +38,8 @@ from circuits.patterns import FactScores, Gallery, Score
 from circuits.plain import PlainModel
 
 PLAN, MODEL, PROBES = "plan.json", "inputs/model", "inputs/probes"
-MERGED = "merged"
+#: stages whose parts are added up, and what the sum is called
+MERGED = {"stream": "merged", "ablations": "ablated"}
 #: facts kept of each neuron
 FACTS_KEPT = 5
 
@@ -142,7 +145,7 @@ class Worker:
         # One order of games for all parts, and each takes its own: nothing is counted twice.
         games = self.games.sample(s.ablated, s.seed, "ablated")
         part = games[slice(at, at + ABLATED_AT_ONCE)]
-        return save(ablate_units(self.model, part, *self.means, s.band, s.seed).tensors())
+        return ablate_units(self.model, part, *self.means, s.band, s.seed).to_bytes()
 
     def _input(self, name: str) -> bytes:
         data = self.store.unseal(name)
@@ -189,19 +192,28 @@ def probes_of(data: bytes) -> tuple[dict[str, BoardReader], dict[str, Directions
     return readers, found
 
 
-def merged(plan: Plan) -> str:
-    """Where the merged pass is kept."""
-    return plan.object("stream-00000").replace("stream-00000", MERGED)
+def merged(plan: Plan, stage: str = "stream") -> str:
+    """Where the sum of a stage's parts is kept."""
+    return plan.object(stage).replace(stage, MERGED[stage])
 
 
 def merged_pass(store: Store, plan: Plan) -> Streamed | None:
     """The pass over all games; None where it is not there, or damaged (it is merged again)."""
+    return _merged(store, merged(plan), Streamed.of_bytes)
+
+
+def merged_ablations(store: Store, plan: Plan) -> Ablations | None:
+    """All ablations; None as for `merged_pass`, and where none were asked for."""
+    return _merged(store, merged(plan, "ablations"), Ablations.of_bytes)
+
+
+def _merged(store: Store, name: str, of: Callable[[bytes], Any]) -> Any:
     try:
-        data = store.unseal(merged(plan))
+        data = store.unseal(name)
     except DamagedError:
-        store.remove(merged(plan))
+        store.remove(name)
         return None
-    return None if data is None else Streamed.of_bytes(data)
+    return None if data is None else of(data)
 
 
 def neuron_means(mining: Mining) -> Tensor:
@@ -223,7 +235,3 @@ def _score(one: dict) -> Score:
 
 def rules_of(data: bytes) -> RuleTable:
     return RuleTable.from_dict(json.loads(data))
-
-
-def ablations_of(data: bytes) -> Ablations:
-    return Ablations.of_tensors({name: tensor.clone() for name, tensor in load(data).items()})

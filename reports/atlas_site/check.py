@@ -27,7 +27,7 @@ from reports.text import fixed
 _TOGETHER = (
     ("state_r2",), ("rise_mine", "rise_empty"), ("reads_mine", "reads_empty"),
     ("writes_mine", "writes_empty"), ("logit",), ("separation_mine", "separation_empty"),
-    ("logit_legal", "logit_illegal"),
+    ("logit_legal", "logit_illegal"), ("adds_legal", "adds_illegal"),
 )  # fmt: skip
 
 

@@ -5,7 +5,7 @@ from typing import NamedTuple
 import numpy as np
 
 from reports.atlas_site.sheets import Sheets
-from reports.atlas_site.unit_words import interval, small
+from reports.atlas_site.unit_words import interval, small, with_error
 from reports.text import fixed, percent
 
 MOST = 6
@@ -43,6 +43,11 @@ def finds(sheets: Sheets) -> list[Find]:
               "share of what the whole stream there tells, 95 % over games; " + measured.get("heads", ""),
               lambda u: percent(u["separation_mine_share"]) + " " + interval(u, "separation_mine_share", percent),
               lambda u: u["head_kind"] or ""),
+        _find(sheets, "Make a move legal", np.ones(len(sheets), dtype=bool), "makes_legal_gap",
+              "what the unit adds to the move’s logit where legal beyond where it is not, ± standard error, of units "
+              "with such a move beyond chance; " + measured.get("ablations", ""),
+              lambda u: f"{with_error(u['makes_legal_gap'], u['makes_legal_se'])}",
+              lambda u: f"makes {u['makes_legal']} legal"),
         _find(sheets, "Strongest on one move", neuron, "raises_logit",
               "direct logit for one sd of activation; " + measured["pass"],
               lambda u: small(u["raises_logit"], True), lambda u: f"raises {u['raises']}"),

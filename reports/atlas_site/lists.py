@@ -19,7 +19,8 @@ CHUNK = 64
 LISTED = (
     ("status", "rule_status", None), ("rule", "rule", None), ("r2", "rule_r2", 6), ("fact", "best_fact", None),
     ("f1", "best_f1", 6), ("skill", "best_skill", 6), ("kl", "kl", 6), ("raises", "raises", None),
-    ("logit", "raises_logit", 6), ("lowers", "lowers", None), ("square", "state_square", None),
+    ("logit", "raises_logit", 6), ("lowers", "lowers", None), ("makes", "makes_legal", None),
+    ("gap", "makes_legal_gap", 6), ("unmakes", "unmakes_legal", None), ("square", "state_square", None),
     ("state", "state_r2", 6), ("ply", "ply_r2", 6), ("head", "head_kind", None),
     ("share", "separation_mine_share", 6),
 )  # fmt: skip
@@ -54,7 +55,7 @@ NAMES = {"played": "just played", "flipped": "just flipped"}
 
 
 def squares_script(brief: dict[str, dict[str, list]]) -> str:
-    """``SQUARES``: for each square the first readers, writers and neurons that are on where it is legal."""
+    """``SQUARES``: for each square its first readers and writers, who makes it legal, and who is on where it is."""
     return f"const SQUARES={_packed(brief)};\n"
 
 
@@ -68,7 +69,8 @@ def boards_script(number: int, units: Sequence[tuple[UnitSheet, Sequence[Column]
             "figures": {k: shortened(v, 3) for k, v in sheet.figures.items() if k in FIGURES},
             "fact": sheet.words.get("best_fact"),
             "boards": {
-                c.key: [c.head, [shortened(v, 3) for v in c.values]] for c in columns if not c.key.startswith("mean_")
+                c.key: [c.head, [shortened(v, 3) for v in c.values]] for c in columns
+                if not c.key.startswith("mean_") and not c.key.endswith("_se")
             },
         }  # fmt: skip
     return f"ATLAS_CHUNK({number},{_packed(found)});\n"
@@ -82,7 +84,8 @@ FIGURES = {
     "best_f1": "F1 of its best fact, held out", "best_skill": "skill of its best fact",
     "shuffled_skill": "the same search, shuffled activations", "raises_logit": "most raised move, logit per sd",
     "lowers_logit": "most lowered move, logit per sd", "kl": "KL without it, nats", "kl_se": "its standard error",
-    "kl_direct": "KL by the direct path", "legal_change": "change of probability on legal moves",
+    "kl_direct": "KL by the direct path", "makes_legal_gap": "most to a move’s logit where legal less where not",
+    "unmakes_legal_gap": "most from one", "legal_change": "change of probability on legal moves",
     "tv": "pattern from its ply’s mean", "tv_uniform": "pattern from equal attention",
     "separation_mine": "writes mine less theirs", "separation_mine_share": "its share of the stream’s",
     "separation_empty": "writes empty less occupied", "logit_gap": "logit of legal less illegal moves",

@@ -42,6 +42,8 @@ WRITES = (("writes_mine", "writes mine − theirs"), ("writes_empty", "writes em
 MEANS = tuple((f"mean_{s}", f"mean, {s}") for s in STATES)
 HEADS = (("separation_mine", "writes mine less theirs"), ("separation_empty", "writes empty less occupied"),
          ("logit_legal", "logit where legal"), ("logit_illegal", "logit where illegal"))  # fmt: skip
+ADDS = (("adds_legal", "adds where legal"), ("adds_illegal", "adds where illegal"))
+ERRORS = tuple((f"{key}_se", f"± {head.removeprefix('adds ')}") for key, head in ADDS)
 
 
 def columns(sheet: UnitSheet, rise) -> list[Column]:
@@ -55,6 +57,7 @@ def columns(sheet: UnitSheet, rise) -> list[Column]:
             Column(f"rise_{s}", head, tuple(None if v != v else v for v in rise[i].tolist()))
             for i, (s, head) in enumerate(zip(RISES, _RISES, strict=True))
         ]
+    names = (*names, *(pair for both in zip(ADDS, ERRORS, strict=True) for pair in both))
     own = [Column(key, head, tuple(getattr(square, key) for square in sheet.squares)) for key, head in names]
     own[1:1] = rises
     return [column for column in own if maps.known(column.values)]
@@ -112,6 +115,12 @@ def groups(sheet: UnitSheet, columns: Sequence[Column]) -> dict[str, list[Group]
              "Direct effect of one sd of activation on the move’s logit, over the final LayerNorm’s mean scale, "
              f"relative to the mean over the 60 moves. {measured}."),
         )  # fmt: skip
+    found += (
+        ("writes", "What each move’s logit needs of it", ADDS,
+         "What it adds to the move’s logit as it is rather than at its ply’s mean, everything after it recomputed: "
+         "where the move is legal, and, to compare it with, where the square is empty and the move illegal; relative "
+         f"to the mean of the 60 moves. {sheet.measured.get('ablations', '')}; standard errors are in the table."),
+    )  # fmt: skip
     made: dict[str, list[Group]] = {"reads": [], "writes": []}
     for section, title, keys, caption in found:
         here = [(own[key], name) for key, name in keys if key in own]
@@ -139,7 +148,7 @@ def _python(unit: str, keys: Sequence[str]) -> str:
 
 def needed(sheet: UnitSheet) -> list[tuple[str, str, str]]:
     """What the model loses without the unit: (what, figure, standard error)."""
-    f = sheet.figures
+    f, w = sheet.figures, sheet.words
     if "kl" not in f:
         return []
     rows = (
@@ -148,11 +157,17 @@ def needed(sheet: UnitSheet) -> list[tuple[str, str, str]]:
         ("positions where the likeliest move changes", "top_changed", percent),
         ("change of the probability on legal moves", "legal_change", lambda v: small(v, True)),
     )
-    return [
+    found = [
         (what, write(f[name]), f"± {write(f[name + '_se']).lstrip('+')}" if f"{name}_se" in f else "")
         for what, name, write in rows
         if name in f
     ]
+    for name, word in (("makes_legal", "adds most to"), ("unmakes_legal", "takes most from")):
+        if name in w:
+            counts = f"{f['legal_moves']:.0f} moves beyond chance, {f['control_moves']:.0f} in the control"
+            what = f"logit of {w[name]} where legal less where illegal: the move it {word}; {counts}"
+            found.append((what, small(f[f"{name}_gap"], True), f"± {small(f[f'{name}_se'])}"))
+    return found
 
 
 def facts(sheet: UnitSheet) -> list[list[str]]:

@@ -8,6 +8,7 @@ By a route of its own, for the units whose pages are read back:
     means         a neuron's mean in each state of each square, over some of the atlas's games. Those of the page are
                   over all, so they may differ by `ERRORS` standard errors: the larger of the one over these games and
                   sd / (p sqrt(n)), p the state's share of the n positions, which allows for rare bursts of activity
+    adds          what a few of them add to each move's logit (`reports.atlas_site.recompute_adds`)
     separations   what a head writes along mine - theirs and empty - occupied, on the very games that the atlas took
 """
 
@@ -27,6 +28,7 @@ from circuits.features import board_state
 from circuits.games import Games
 from circuits.notation import LABELS, PLAYABLE, Unit, parse_transcript, parse_unit, token
 from reports.atlas_site.page_read import PageRead, number_of, read_page
+from reports.atlas_site.recompute_adds import adds_again
 from reports.checks import PageError
 
 #: games that means by state are taken over again
@@ -37,6 +39,8 @@ ERRORS = 6.0
 LEAST = 100
 #: of a number written with three digits
 ROUNDING = 0.0051
+#: logits: what single precision leaves between two orders of the same sums
+ADDS_SLACK = 1e-4
 STATES = ("empty", "theirs", "mine")
 
 
@@ -89,6 +93,9 @@ def check_again(atlas: Atlas, worker: Worker, folder: Path, names: Sequence[str]
             cells += _means(worker, given, read, neurons, sd)
         if heads:
             cells += _separations(worker, read, heads)
+        for unit, columns in adds_again(worker, units).items():
+            for key, values in columns.items():
+                cells += _compare(unit, read[unit], key, values, dict.fromkeys(values, ADDS_SLACK))
     return Again(cells, len(given), len(units))
 
 

@@ -1,23 +1,23 @@
-"""Pages of the 64 squares: who reads one, who writes it, who is on where it is legal and raises or lowers its logit.
+"""Pages of the 64 squares: who reads one, who writes it, who makes it legal, who is on where it is.
 
 The answers of `circuits.atlas.questions`. To be on where a move is legal is not to cause it: many such neurons lower
-the move's logit, so the two kinds stand apart.
+the move's logit, so who makes it legal is told by ablations.
 """
 
 from typing import Any
 
 from circuits.atlas import questions
-from circuits.atlas.answers import Legal, MakesLegal, Reads, Writes
+from circuits.atlas.answers import Reads, Writes
+from circuits.atlas.legal_moves import Cause, MakesLegal
+from circuits.atlas.move_effects import ALPHA
 from circuits.atlas.opened import Atlas
 from circuits.notation import CENTRE, LABELS
-from reports.atlas_site.unit_words import small
+from reports.atlas_site.unit_words import small, with_error
 from reports.text import fixed
 
 TOP = 20
 #: so many of each for the scripts' panel
 BRIEF = 10
-#: more neurons than have a fact on one square among their best
-EVERY = 100_000
 
 
 class Square:
@@ -27,20 +27,21 @@ class Square:
         self.name = LABELS[square]
         self.reads: Reads = questions.reads(atlas, self.name, top=TOP)
         self.writes: Writes = questions.writes(atlas, self.name, top=TOP)
-        self.legal: MakesLegal | None = None if square in CENTRE else questions.makes_legal(atlas, self.name, top=EVERY)
+        self.legal: MakesLegal | None = None if square in CENTRE else questions.makes_legal(atlas, self.name, top=TOP)
 
     def brief(self) -> dict[str, list]:
         """For the scripts: [unit, figure, what]."""
         return {
             "reads": [[r.unit, f"R² {small(r.r2)}", r.best_fact or ""] for r in self.reads.found[:BRIEF]],
             "writes": [[w.unit, _writes(w), w.best_fact or ""] for w in self.writes.found[:BRIEF]],
-            "raises": [[r.unit, f"F1 {fixed(r.f1)}", r.fact] for r in self.on_where_legal(1)[:BRIEF]],
-            "lowers": [[r.unit, f"F1 {fixed(r.f1)}", r.fact] for r in self.on_where_legal(-1)[:BRIEF]],
+            "raises": [[c.unit, with_error(c.gap, c.gap_se), c.best_fact or ""] for c in self._causes(1)[:BRIEF]],
+            "lowers": [[c.unit, with_error(c.gap, c.gap_se), c.best_fact or ""] for c in self._causes(-1)[:BRIEF]],
+            "legal": [[r.unit, f"F1 {fixed(r.f1)}", r.fact] for r in (self.legal.found if self.legal else ())[:BRIEF]],
         }
 
-    def on_where_legal(self, sign: int) -> list[Legal]:
-        """The neurons that are on where the move is legal and raise (1) or lower (-1) its logit; best F1 first."""
-        return [r for r in self.legal.found if r.logit is not None and r.logit * sign > 0] if self.legal else []
+    def _causes(self, sign: int) -> tuple[Cause, ...]:
+        causes = self.legal.causes if self.legal else None
+        return () if causes is None else causes.raise_it if sign > 0 else causes.lower_it
 
     def tables(self) -> list[dict[str, Any]]:
         """The page's tables: title, caption, head, rows of (unit, cells), the Python line."""
@@ -85,25 +86,48 @@ class Square:
                 f"units; its direct logit of the move where legal, and where empty and illegal, less the ply’s mean "
                 f"and relative to the mean of the 60 moves. {w.measured_heads}.",
             })  # fmt: skip
-        for sign, word in ((1, "raises"), (-1, "lowers")):
-            if not (own := self.on_where_legal(sign)):
+        for sign, name, title in (
+            (1, "raise_it", "Who makes it legal"), (-1, "lower_it", "Who works against it where it is legal"),
+        ):  # fmt: skip
+            if not (own := self._causes(sign)):
                 continue
+            c = self.legal.causes
+            passed = c.raising if sign > 0 else c.lowering
             found.append({
-                "id": f"legal-{word}", "title": f"Who is on where it is legal, and {word} its logit",
-                "python": f'[x for x in questions.makes_legal(atlas, "{self.name}", top={EVERY}).found '
-                          f'if x.logit {"<>"[sign > 0]} 0]',
-                "head": ("fact", "F1, 95 %", "skill", "shuffled", "logit", "lowered by"),
+                "id": name.replace("_", "-"), "title": title,
+                "python": f'questions.makes_legal(atlas, "{self.name}").causes.{name}',
+                "head": ("gap", "where legal", "where illegal", "direct", "best fact"),
+                "rows": [
+                    (x.unit, [*(with_error(*pair) for pair in ((x.gap, x.gap_se), (x.legal, x.legal_se),
+                                                               (x.illegal, x.illegal_se))),
+                              small(x.direct, True), x.best_fact or "–"])
+                    for x in own
+                ],
+                "caption": "What a unit adds to the move’s logit, relative to the mean of the 60 moves, as it is "
+                "rather than at its ply’s mean, everything after it recomputed: where the move is legal, and where "
+                f"the square is empty and it is illegal, ± standard error; gap: the one less the other. {c.measured}: "
+                f"{c.legal:,} with the move legal, {c.illegal:,} illegal. {passed:,} of {c.tested:,} units have a gap "
+                f"{'above' if sign > 0 else 'below'} 0 beyond chance: p < {ALPHA} over all of them (Welch’s t, "
+                f"Bonferroni); control, as many empty squares drawn at random in place of the legal ones: {c.control:,}"
+                " units, of either sign. Direct: a neuron’s direct logit for one sd of activation; a head’s "
+                "where legal less where illegal.",
+            })  # fmt: skip
+        if self.legal and self.legal.found:
+            m = self.legal
+            found.append({
+                "id": "on-where-legal", "title": "Who is on where it is legal",
+                "python": f'questions.makes_legal(atlas, "{self.name}").found',
+                "head": ("fact", "F1, 95 %", "skill", "shuffled", "logit", "gap", "lowered by"),
                 "rows": [
                     (x.unit, [x.fact, f"{fixed(x.f1)} [{fixed(x.f1_low)}, {fixed(x.f1_high)}]", small(x.skill),
-                              small(x.shuffled_skill), small(x.logit, True),
+                              small(x.shuffled_skill), small(x.logit, True), with_error(x.gap, x.gap_se),
                               ", ".join(i.unit for i in x.inhibitors[:2]) or "–"])
-                    for x in own[:TOP]
+                    for x in m.found
                 ],
                 "caption": "Neurons that are on where the move is legal, in one way or any: F1 of “activation above a "
-                f"threshold” against that fact, {self.legal.measured}. Logit: of the move, direct, for one sd of "
-                f"activation, relative to the mean of 60 moves. {len(own):,} of {self.legal.neurons:,} neurons with "
-                f"such a fact among their best {word[:-1]} it" + (
-                    ". They tell that it is legal, and speak against it." if sign < 0 else "."),
+                f"threshold” against that fact, {m.measured}; {m.neurons:,} neurons have such a fact among their best. "
+                "Logit: of the move, direct, for one sd of activation. Gap: as above, whether or not it is beyond "
+                "chance. Below 0, the neuron tells that the move is legal, and speaks against it.",
             })  # fmt: skip
         return found
 

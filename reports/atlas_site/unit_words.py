@@ -5,12 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from circuits.atlas import answer_text
 from circuits.atlas.unit_sheet import UnitSheet
 from circuits.head_sources import CATEGORIES
 from circuits.rules.text import parse_rule
 from circuits.rules.words import in_words
 from reports.atlas_site.sheets import Sheets
-from reports.text import fixed, number, percent
+from reports.text import MINUS, fixed, number, percent
 
 #: of a figure that is not in this atlas
 UNKNOWN = "–"
@@ -43,6 +44,11 @@ def small(value: float | None, sign: bool = False) -> str:
     return UNKNOWN if value is None else number(0.0 if abs(value) < ZERO else value, 3, sign)
 
 
+def with_error(value: float | None, error: float | None) -> str:
+    """A figure ± its standard error, to two digits of the latter; or a dash."""
+    return answer_text.with_error(value, error).replace("-", MINUS)
+
+
 def interval(figures: Mapping[str, Any], name: str, write=lambda v: fixed(v, 2)) -> str:
     """``[low, high]`` of a figure, where they are known."""
     low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
@@ -69,6 +75,7 @@ def _neuron(sheet: UnitSheet, rule: dict[str, Any] | None) -> str:
         return "Never varies: its activation is the same at every position of the pass."
     status = w.get("rule_status")
     written = f"per sd of activation it raises {w['raises']}’s logit by {small(f['raises_logit'])} directly"
+    written += _legal(sheet)
     if status in ("explained", "partly") and "rule_r2" in f:
         said = spoken(w["rule"])
         how = "low" if rule is not None and rule["mean_on"] < rule["mean_off"] else "high"
@@ -100,7 +107,18 @@ def _head(sheet: UnitSheet) -> str:
     }  # fmt: skip
     share = f.get("separation_mine_share")
     writes = "" if share is None else f"; writes {percent(share)} of what the stream there tells of mine and theirs"
-    return f"{kinds[w['head_kind']]} (deciding share {percent(f['head_share'])}){writes}."
+    return f"{kinds[w['head_kind']]} (deciding share {percent(f['head_share'])}){writes}{_legal(sheet)}."
+
+
+def _legal(sheet: UnitSheet) -> str:
+    """What it does, in all, to the logit of the move that it makes or unmakes legal most."""
+    f, w = sheet.figures, sheet.words
+    found = [name for name in ("makes_legal", "unmakes_legal") if name in w]
+    if not found:
+        return ""
+    name = max(found, key=lambda own: abs(f[f"{own}_gap"]))
+    does, size = "adds to" if name == "makes_legal" else "takes from", small(abs(f[f"{name}_gap"]))
+    return f"; in all it {does} {w[name]}’s logit {size} more where that is legal than where it is not"
 
 
 def slug(name: str) -> str:

@@ -48,7 +48,7 @@ def atlas(
     ] = "find",
     rule_games: Annotated[int, typer.Option(help="Games for the rules, a quarter of them held out.")] = 1500,
     sample_games: Annotated[int, typer.Option(help="Games for patterns and heads, half of them held out.")] = 600,
-    ablated: Annotated[int, typer.Option(help="Positions at which every unit is ablated; one a game.")] = 256,
+    ablated: Annotated[int, typer.Option(help="Positions at which every unit is ablated; one a game.")] = 512,
     batch: Annotated[int, typer.Option(help="Games a forward pass.")] = 32,
     device: Device = "cpu", random_weights: RandomWeights = False, heads: Heads = None, act: Act = None,
     all_plies: AllPlies = False, cache: Cache = None, as_json: Json = False,

@@ -9,7 +9,8 @@ let strange = []; // what the address asks for that is not there
 
 const isHead = ATLAS.units.map(u => u.includes("H"));
 const hay = ATLAS.units.map((u, i) => [u, C.status[i], C.rule[i], C.fact[i], C.roles[i], C.head[i] && `head ${C.head[i]}`,
-  C.raises[i] && `raises ${C.raises[i]}`, C.lowers[i] && `lowers ${C.lowers[i]}`, C.square[i] && `state of ${C.square[i]}`]
+  C.raises[i] && `raises ${C.raises[i]}`, C.lowers[i] && `lowers ${C.lowers[i]}`, C.makes[i] && `makes ${C.makes[i]} legal`,
+  C.unmakes[i] && `works against ${C.unmakes[i]}`, C.square[i] && `state of ${C.square[i]}`]
   .filter(Boolean).join("\n").toLowerCase());
 
 // three digits; the columns have more, so that "at least" means what it says
@@ -56,7 +57,8 @@ function row(i) {
   what.append(C.rule[i] || C.fact[i] || (C.share[i] !== null ? `tells ${number(C.share[i])} of mine and theirs` : ""));
   const skill = C.skill[i] === null ? "–" : number(C.skill[i]);
   made.append(name, what, el("td", number(C.r2[i])), el("td", skill), el("td", number(C.kl[i])),
-    el("td", C.raises[i] ? `${C.raises[i]} ${number(C.logit[i], true)}` : "–"));
+    el("td", C.raises[i] ? `${C.raises[i]} ${number(C.logit[i], true)}` : "–"),
+    el("td", C.makes[i] ? `${C.makes[i]} ${number(C.gap[i], true)}` : "–"));
   return made;
 }
 
@@ -90,8 +92,8 @@ function ask(name) {
   clear.addEventListener("click", () => { square = ""; remember(true); ask(""); });
   head.append(clear);
   place.append(head);
-  for (const [key, title] of [["reads", "Who reads it"], ["writes", "Who writes it"], ["raises", "Who is on where it is legal, and raises its logit"],
-    ["lowers", "Who is on where it is legal, and lowers its logit"]]) {
+  for (const [key, title] of [["reads", "Who reads it"], ["writes", "Who writes it"], ["raises", "Who makes it legal: logit where legal less where not"],
+    ["lowers", "Who works against it where it is legal"], ["legal", "Who is on where it is legal"]]) {
     place.append(el("h2", title));
     if (!found[key].length) { place.append(el("p", "no one known", { class: "note" })); continue; }
     const table = el("table", null, { class: "plain" }), body = el("tbody");

@@ -1,0 +1,252 @@
+"""Which units make a move legal in the model's eyes: those its logit needs where it is, and those that tell that it is.
+
+These are two questions. The first is of causes: what a unit adds to the move's logit where the move is legal, beyond
+what it adds where the square is empty and the move illegal (`circuits.atlas.move_effects`). The second is of what
+neurons are on for. A neuron may tell exactly where a move is legal and yet speak against it.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow.compute as pc
+
+from circuits import notation
+from circuits.atlas.answer_text import NONE, columns, number, paragraph, signed, with_error
+from circuits.atlas.answers import of_layer
+from circuits.atlas.move_effects import ALPHA, chance
+from circuits.atlas.opened import Atlas
+from circuits.atlas.reading import by_square, edges_at, known, neurons
+from circuits.notation import LABELS
+from circuits.serial import Record
+
+
+@dataclass(frozen=True)
+class Cause(Record):
+    """A unit on which a move's logit depends; all in logits, with standard errors over games.
+
+    Attributes:
+        legal, illegal: what it adds where the move is legal; where its square is empty and it is illegal.
+        gap: the one less the other.
+        direct: of a neuron, its direct logit for one sd of activation; of a head, where legal less where illegal.
+    """
+
+    unit: str
+    gap: float
+    gap_se: float
+    legal: float
+    legal_se: float
+    illegal: float
+    illegal_se: float
+    direct: float | None
+    best_fact: str | None
+
+
+@dataclass(frozen=True)
+class Causes(Record):
+    """The units whose gap is beyond chance: p < `ALPHA` over all of them (Welch's t-test, Bonferroni).
+
+    Attributes:
+        tested: units; raising, lowering: how many passed, of which those with the largest gaps are given.
+        legal, illegal: positions, one a game.
+        control: of all units of the atlas, those that pass when as many empty squares drawn at random stand for the
+            legal ones.
+    """
+
+    measured: str
+    tested: int
+    legal: int
+    illegal: int
+    control: int
+    raising: int
+    lowering: int
+    raise_it: tuple[Cause, ...]
+    lower_it: tuple[Cause, ...]
+
+
+@dataclass(frozen=True)
+class Inhibitor(Record):
+    """An earlier neuron that lowers another: pre-activation for one sd of its own; z: over the typical effect."""
+
+    unit: str
+    effect: float
+    z: float
+
+
+@dataclass(frozen=True)
+class Legal(Record):
+    """A neuron that is on where a move is legal in one way (or, ``<square> legal``, in any).
+
+    ``logit``: of the move, direct, for one sd; ``gap``: as `Cause`, whether or not it is beyond chance.
+    """
+
+    unit: str
+    fact: str
+    rank: int
+    f1: float
+    f1_low: float
+    f1_high: float
+    precision: float | None
+    recall: float | None
+    base_rate: float
+    skill: float
+    shuffled_skill: float
+    logit: float | None
+    gap: float | None
+    gap_se: float | None
+    inhibitors: tuple[Inhibitor, ...]
+
+
+@dataclass(frozen=True)
+class MakesLegal(Record):
+    """Which units a move's logit needs where it is legal, and which neurons are on there.
+
+    ``causes``: None where the atlas has no ablations with the move legal at two positions and illegal at two.
+    """
+
+    square: str
+    layer: int | None
+    causes: Causes | None
+    measured: str
+    neurons: int  # for which the square is among the facts kept
+    found: tuple[Legal, ...]
+
+    def text(self) -> str:
+        lines = [*self._causes(), ""]
+        lines += [
+            f"Neurons on where {self.square} is a legal move, of {self.neurons:,} with such a fact among their best"
+            f"{of_layer(self.layer)}",
+            f"held out: {self.measured}",
+            "",
+        ]
+        head = ["unit", "fact", "F1", "95 %", "prec.", "recall", "skill", "chance", "logit", "gap", "lowered by"]
+        rows = [
+            [r.unit, r.fact, number(r.f1), f"[{r.f1_low:.2f}, {r.f1_high:.2f}]", number(r.precision), number(r.recall),
+             number(r.skill), number(r.shuffled_skill), signed(r.logit), signed(r.gap),
+             ", ".join(f"{i.unit} {i.effect:+.2f}" for i in r.inhibitors[:1]) or NONE]
+            for r in self.found
+        ]  # fmt: skip
+        lines += columns(head, rows, text=(0, 1, 10))
+        lines += ["", *paragraph(
+            "F1 of 'activation > threshold' against the fact, 95 % interval over games; skill: how far F1 "
+            "gets from an always-on neuron's to 1; chance: skill of the same search on "
+            f"shuffled activations. logit: direct, of {self.square}, for one sd of activation; below 0: on where the "
+            "move is legal, and against it. gap: as above, beyond chance or not. lowered by: the earlier "
+            "neuron that lowers it most, its pre-activation for one sd of the other's activation."
+        )]  # fmt: skip
+        return "\n".join(lines)
+
+    def _causes(self) -> list[str]:
+        c = self.causes
+        if c is None:
+            return [f"What {self.square}'s logit needs where it is legal: no ablations in this atlas tell"]
+        lines = [
+            f"Units that make {self.square}'s logit higher where it is legal than where it is not: {c.raising:,} of "
+            f"{c.tested:,}{of_layer(self.layer)}",
+            f"measured on {c.measured}: {c.legal:,} with {self.square} legal, {c.illegal:,} with it empty and illegal",
+            "",
+        ]
+        head = ["unit", "gap", "where legal", "illegal", "direct", "best fact"]
+        for own, title in ((c.raise_it, None), (c.lower_it, f"Units that make it lower: {c.lowering:,}")):
+            rows = [
+                [x.unit, with_error(x.gap, x.gap_se), with_error(x.legal, x.legal_se),
+                 with_error(x.illegal, x.illegal_se), signed(x.direct), x.best_fact or NONE]
+                for x in own
+            ]  # fmt: skip
+            lines += ([] if title is None else ["", title, ""]) + columns(head, rows)
+        return [*lines, "", *paragraph(
+            "where legal, illegal: what the unit adds to the move's logit (relative to the mean of the 60 moves) as it "
+            "is rather than at its ply's mean, everything after it recomputed, ± standard error; gap: the one less the "
+            f"other. Given are gaps beyond chance: p < {ALPHA} over all {c.tested:,} units (Welch's t, Bonferroni); "
+            f"where as many empty squares drawn at random stand for the legal ones, {c.control:,} of all units pass. "
+            "direct: of a neuron, logit for one sd of activation; of a head, where legal "
+            "less where illegal: the path to the logits alone."
+        )]  # fmt: skip
+
+
+def makes_legal(atlas: Atlas, square: str, layer: int | None = None, top: int = 20) -> MakesLegal:
+    """The units that a move's logit needs where it is legal, and the neurons that are on there, best F1 first.
+
+    Each neuron with the first of its facts that is of this move, in the order of the training games.
+
+    Raises:
+        InputError: no such square or layer; a centre square, which is never played.
+    """
+    place = notation.square(square)
+    notation.token(place)  # refuses a centre square
+    neurons(atlas, layer, top)
+    table, name = atlas.table("patterns"), LABELS[place]
+    # A fact that is not known (null) is not the one asked for.
+    anyway = pc.and_(pc.equal(table["square"], name), pc.equal(table["literal"], "legal"))
+    here = pc.or_(pc.equal(table["move"], name).fill_null(False), anyway.fill_null(False))
+    if layer is not None:
+        here = pc.and_(here, pc.equal(table["layer"], layer))
+    own: dict[str, dict[str, Any]] = {}
+    for row in table.filter(here).to_pylist():
+        own.setdefault(row["unit"], row)  # rows go by rank, which is of training games: no choice by held-out scores
+    best = sorted(own.values(), key=lambda row: -row["f1"])[:top]
+    effects = _Effects(atlas, place)
+    lowered = edges_at(atlas, "receiver", [row["unit"] for row in best], sign=-1)
+    copied = ("unit", "fact", "rank", "f1", "f1_low", "f1_high", "precision", "recall", "base_rate", "skill",
+              "shuffled_skill")  # fmt: skip
+    found = tuple(
+        Legal(
+            **{field: row[field] for field in copied}, **effects.of(row["unit"]),
+            inhibitors=tuple(Inhibitor(e["sender"], e["effect"], e["z"]) for e in lowered[row["unit"]][:3]),
+        )
+        for row in best
+    )  # fmt: skip
+    measured = atlas.measured.get("patterns", "not scored")
+    return MakesLegal(name, layer, effects.causes(layer, top), measured, len(own), found)
+
+
+class _Effects:
+    """What all units add to one move."""
+
+    def __init__(self, atlas: Atlas, place: int):
+        self.atlas = atlas
+        self.units = atlas.table("units")
+        self.row = {unit: i for i, unit in enumerate(self.units["unit"].to_pylist())}
+
+        def column(name: str) -> np.ndarray:
+            return by_square(atlas, name)[:, place]
+
+        self.legal, self.legal_se, self.illegal, self.illegal_se = (
+            column(f"adds_{where}{se}") for where in ("legal", "illegal") for se in ("", "_se")
+        )
+        self.gap, self.gap_se = self.legal - self.illegal, np.hypot(self.legal_se, self.illegal_se)
+        self.logit = column("logit")
+        self.direct = np.where(np.isnan(self.logit), column("logit_legal") - column("logit_illegal"), self.logit)
+        self.counts = [column(name)[:1].sum() for name in ("ablated_legal", "ablated_illegal", "control_units")]
+
+    def of(self, unit: str) -> dict[str, float | None]:
+        i = self.row[unit]
+        return {name: known(getattr(self, name)[i]) for name in ("logit", "gap", "gap_se")}
+
+    def causes(self, layer: int | None, top: int) -> Causes | None:
+        """Of the units of a layer, or of all, those whose gap is beyond chance."""
+        tested = ~np.isnan(self.gap_se)
+        if layer is not None:
+            tested &= self.units["layer"].to_numpy() == layer
+        n = int(tested.sum())
+        if not n:
+            return None
+        legal, illegal, control = (int(x) for x in self.counts)
+        p = chance(self.gap, (self.legal_se, self.illegal_se), (legal, illegal))
+        passed = tested & (p * n < ALPHA)
+        facts, names = self.units["best_fact"].to_pylist(), list(self.row)
+        fields = ("gap", "gap_se", "legal", "legal_se", "illegal", "illegal_se")
+
+        def strongest(sign: int) -> tuple[int, tuple[Cause, ...]]:
+            own = (passed & (sign * self.gap > 0)).nonzero()[0]
+            chosen = own[np.argsort(-abs(self.gap[own]), kind="stable")][:top]
+            return len(own), tuple(
+                Cause(names[i], *(float(getattr(self, f)[i]) for f in fields), known(self.direct[i]), facts[i])
+                for i in chosen
+            )
+
+        raising, lowering = strongest(1), strongest(-1)
+        return Causes(
+            self.atlas.measured.get("ablations", NONE), n, legal, illegal, control, raising[0], lowering[0],
+            raising[1], lowering[1],
+        )  # fmt: skip
