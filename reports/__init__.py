@@ -3,10 +3,14 @@
 
 def __getattr__(name: str):
     # Opening a model imports torch and more; the command line's --help must not wait for that.
-    if name in ("open_model", "Workbench"):
-        from reports import workbench
+    if name == "open_model":
+        from reports.opening import open_model
 
-        return getattr(workbench, name)
+        return open_model
+    if name == "Workbench":
+        from reports.workbench import Workbench
+
+        return Workbench
     raise AttributeError(f"module 'reports' has no attribute {name!r}")
 
 

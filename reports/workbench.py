@@ -9,9 +9,6 @@ The mining pass over all neurons runs at the first question that needs it. It is
 a name made of everything it depends on, so it is never stale and never has to be asked for.
 """
 
-import os
-import shlex
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -20,40 +17,32 @@ from pathlib import Path
 
 import torch
 
-import probes as probe_files
-from circuits import models
 from circuits.causes.recorded_games import RecordedGames
 from circuits.checkpoints import Checkpoint
 from circuits.editing.interventions import Editor, Method
 from circuits.errors import InputError
-from circuits.files import cache_folder
-from circuits.games import MIDDLE_BAND, Games, generate
+from circuits.games import MIDDLE_BAND, Games
 from circuits.induction.kept import table_of
 from circuits.induction.table import RuleTable
 from circuits.mining import FORMAT, SAMPLE_GAMES, Mining, mine, sample_of
 from circuits.models import OthelloModel
-from circuits.notation import N_CTX, Unit
+from circuits.notation import Unit
 from circuits.patterns import Gallery
 from circuits.rules import Claim, Rule
+from circuits.told import warn
 from circuits.verdicts.readings import Ground
 from circuits.verdicts.subjects import Subject
 from probes import Evaluation, ProbeSet
 from probes.editing import open_editor
-from probes.evaluation import bundled as bundled_evaluation
 from probes.head_study import FORMAT as HEADS_FORMAT
 from probes.head_study import HeadStudy, fingerprint, study_heads
-from probes.sets import FORMAT as PROBE_FORMAT
 from reports.edits.page import EditReport, edit_report
 from reports.explanation.page import ExplanationReport, explanation_report
 from reports.heads.page import HeadReport
 from reports.neuron import NeuronReport
 from reports.verdicts.page import VerdictReport
 
-#: games mined when none are given
-GAMES = 4000
 SEED = 0
-#: random games that probes of random weights are trained on where none are given
-PROBE_GAMES = 2500
 
 
 @dataclass
@@ -91,7 +80,7 @@ class Workbench:
             try:
                 return Mining.load(path)
             except InputError as error:
-                _warn(f"{error}; mining again")
+                warn(f"{error}; mining again")
         found = mine(
             self.model, self.games, sample_games=self.sample_games, plies=self.plies, seed=self.seed, progress="mining"
         )
@@ -99,7 +88,7 @@ class Workbench:
             try:
                 found.save(path)
             except InputError as error:  # a cache that cannot be written costs time, not results
-                _warn(f"{str(error).replace('--out', '--cache')} (this pass is not kept)")
+                warn(f"{str(error).replace('--out', '--cache')} (this pass is not kept)")
         return found
 
     @cached_property
@@ -130,7 +119,7 @@ class Workbench:
             try:
                 return HeadStudy.load(path)
             except InputError as error:
-                _warn(f"{error}; studying the heads again")
+                warn(f"{error}; studying the heads again")
         found = study_heads(
             self.model, self.probes, *self.head_games, band=self.plies, seed=self.seed, progress="heads"
         )
@@ -138,7 +127,7 @@ class Workbench:
             try:
                 found.save(path)
             except InputError as error:  # as above
-                _warn(f"{str(error).replace('--out', '--cache')} (this study is not kept)")
+                warn(f"{str(error).replace('--out', '--cache')} (this study is not kept)")
         return found
 
     @cached_property
@@ -157,7 +146,7 @@ class Workbench:
         try:
             return table_of(self.model.hash, self.cache)
         except InputError as error:
-            _warn(f"{error} (it is left out)")
+            warn(f"{error} (it is left out)")
             return None
 
     def move_probabilities(self, rows: list[int]) -> torch.Tensor:
@@ -275,100 +264,3 @@ class Workbench:
         """What the pass depends on, in 16 hex digits."""
         parts = (FORMAT, self.model.hash, self.games.fingerprint, self.plies, self.sample_games, self.seed)
         return sha256(repr(parts).encode()).hexdigest()[:16]
-
-
-def open_model(
-    model: str | os.PathLike | None = None,
-    probe: str | os.PathLike | None = None,
-    games: str | os.PathLike | Games | int = GAMES,
-    *,
-    seed: int = SEED,
-    all_plies: bool = False,
-    device: str = "cpu",
-    heads: int | None = None,
-    act: str | None = None,
-    cache: str | os.PathLike | bool = True,
-    random_weights: bool = False,
-) -> Workbench:
-    """Open a model with its probes and games.
-
-    Args:
-        model: nothing for the bundled one, a path, or a Hugging Face id (see `circuits.models.load`).
-        probe: a probe file; nothing for the bundled one, which fits the bundled model only.
-        games: how many random games, a games file, or a set of games.
-        seed: of the random games, the samples and the splits.
-        all_plies: statistics over every ply instead of the middle band 5..53.
-        cache: True for the default folder, a folder, or False to keep no finished pass.
-        random_weights: random weights (of ``seed``) in place of the model's, as a baseline. Probes for them are
-            trained where none are given, and kept in the cache.
-
-    Raises:
-        InputError: something cannot be read, or the probe is another model's.
-    """
-    random_seed = seed if random_weights else None
-    checkpoint = models.read_checkpoint(model, heads, act, random_seed)
-    opened = models.load(model, heads=heads, act=act, device=device, random_seed=random_seed)
-    folder = cache_folder() if cache is True else Path(cache) if cache else None
-    if random_weights and probe is None:
-        probe_set = probes_of_random_weights(opened, seed, folder)
-    else:
-        probe_set = probe_files.load(opened, probe)
-    options, arguments = "", ""
-    for flag, value in (("model", model), ("probe", probe), ("heads", heads), ("act", act)):
-        if value is not None:
-            options += f" --{flag} {shlex.quote(str(value))}"
-            arguments += f", {flag}={value if isinstance(value, int) else str(value)!r}"
-    if random_weights:
-        options, arguments = f"{options} --random-weights", f"{arguments}, random_weights=True"
-    if str(device) != "cpu":
-        options, arguments = f"{options} --device {shlex.quote(str(device))}", f"{arguments}, device={str(device)!r}"
-    if isinstance(games, int):
-        if games < 1:
-            raise InputError(f"{games} games: give at least 1")
-        if games != GAMES:
-            options, arguments = f"{options} --games {games}", f"{arguments}, games={games}"
-        games = generate(games, seed)
-    elif not isinstance(games, Games):
-        from circuits.games import load
-
-        options = f"{options} --games {shlex.quote(str(games))}"
-        arguments = f"{arguments}, games={str(games)!r}"
-        games = load(games)
-    if seed != SEED:
-        options, arguments = f"{options} --seed {seed}", f"{arguments}, seed={seed}"
-    if all_plies:
-        options, arguments = f"{options} --all-plies", f"{arguments}, all_plies=True"
-    plies = slice(0, N_CTX) if all_plies else MIDDLE_BAND
-    return Workbench(
-        opened, checkpoint, probe_set, games, seed, plies, cache=folder,
-        evaluation=bundled_evaluation() if probe is None and not random_weights else None,
-        options=options, arguments=arguments[2:],
-    )  # fmt: skip
-
-
-def probes_of_random_weights(model: OthelloModel, seed: int, cache: Path | None) -> ProbeSet:
-    """Probes trained now on ``PROBE_GAMES`` random games, or those that an earlier call left in the cache folder."""
-    games = generate(PROBE_GAMES, seed)
-    key = sha256(repr((PROBE_FORMAT, model.hash, games.fingerprint, seed)).encode()).hexdigest()[:16]
-    path = cache and cache / f"probes-{key}.safetensors"
-    if path and path.is_file():
-        try:
-            return ProbeSet.load(path, model)
-        except InputError as error:
-            _warn(f"{error}; training again")
-    _say(f"{model.name}: no probes given, training some on {len(games)} random games")
-    trained = probe_files.train(model, games, seed=seed, progress="training probes")
-    if path:
-        try:
-            trained.save(path)
-        except InputError as error:  # as above
-            _warn(f"{str(error).replace('--out', '--cache')} (these probes are not kept)")
-    return trained
-
-
-def _say(message: str) -> None:
-    print(f"othello-circuits: {message}", file=sys.stderr)
-
-
-def _warn(message: str) -> None:
-    _say(f"warning: {message}")

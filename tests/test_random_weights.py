@@ -12,8 +12,8 @@ import probes
 from circuits import checkpoints, models
 from circuits.errors import InputError
 from circuits.games import generate
-from probes import ProbeSet
-from reports import open_model, workbench
+from probes import ProbeSet, of_random_weights
+from reports import open_model
 from reports.records import NeuronRecord
 
 TINY = Path(__file__).parent / "assets" / "tiny.safetensors"
@@ -21,7 +21,7 @@ TINY = Path(__file__).parent / "assets" / "tiny.safetensors"
 
 @pytest.fixture(autouse=True)
 def few_games(monkeypatch):
-    monkeypatch.setattr(workbench, "PROBE_GAMES", 20)
+    monkeypatch.setattr(of_random_weights, "PROBE_GAMES", 20)
     monkeypatch.setattr(probes.training, "STEPS", 20)
 
 
@@ -71,7 +71,7 @@ def test_its_weights_are_gpt2s(tiny):
 
 def test_its_probes_are_trained_once_and_kept(tmp_path, capsys, monkeypatch):
     twin = models.load(TINY, random_seed=3)
-    made = workbench.probes_of_random_weights(twin, 3, tmp_path)
+    made = of_random_weights.probes_of_random_weights(twin, 3, tmp_path)
     (line,) = capsys.readouterr().err.splitlines()
     assert line == "othello-circuits: tiny, random weights, seed 3: no probes given, training some on 20 random games"
     expected = probes.train(twin, generate(20, 3), seed=3)
@@ -80,16 +80,16 @@ def test_its_probes_are_trained_once_and_kept(tmp_path, capsys, monkeypatch):
 
     with monkeypatch.context() as patch:
         patch.setattr(probes, "train", lambda *_, **__: pytest.fail("probes were trained again"))
-        again = workbench.probes_of_random_weights(twin, 3, tmp_path)
+        again = of_random_weights.probes_of_random_weights(twin, 3, tmp_path)
         with pytest.raises(pytest.fail.Exception):  # another seed's are others
-            workbench.probes_of_random_weights(models.load(TINY, random_seed=4), 4, tmp_path)
+            of_random_weights.probes_of_random_weights(models.load(TINY, random_seed=4), 4, tmp_path)
     capsys.readouterr()
     for key, probe in again.items():
         torch.testing.assert_close(probe.weight, made[key].weight, rtol=1e-4, atol=1e-5 * float(probe.weight.std()))
 
     (kept,) = tmp_path.iterdir()
     kept.write_bytes(kept.read_bytes()[:1000])
-    workbench.probes_of_random_weights(twin, 3, tmp_path)
+    of_random_weights.probes_of_random_weights(twin, 3, tmp_path)
     warning, said = capsys.readouterr().err.splitlines()
     assert warning.startswith("othello-circuits: warning: ") and "training again" in warning and "training some" in said
     assert ProbeSet.load(kept, twin)
@@ -97,9 +97,9 @@ def test_its_probes_are_trained_once_and_kept(tmp_path, capsys, monkeypatch):
 
 def test_without_a_cache_nothing_is_kept(tmp_path, capsys):
     twin = models.load(TINY, random_seed=0)
-    assert workbench.probes_of_random_weights(twin, 0, None).model_hash == twin.hash
+    assert of_random_weights.probes_of_random_weights(twin, 0, None).model_hash == twin.hash
     (tmp_path / "file").touch()
-    workbench.probes_of_random_weights(twin, 0, tmp_path / "file" / "cache")
+    of_random_weights.probes_of_random_weights(twin, 0, tmp_path / "file" / "cache")
     assert "not kept" in capsys.readouterr().err and list(tmp_path.iterdir()) == [tmp_path / "file"]
 
 

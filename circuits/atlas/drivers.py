@@ -9,7 +9,6 @@ import ctypes
 import logging
 import os
 import signal
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -22,6 +21,7 @@ import torch
 from circuits.atlas.store import Store
 from circuits.atlas.work import Worker
 from circuits.errors import InputError
+from circuits.told import say
 
 #: times that parts are given to new workers after some died
 TRIES = 3
@@ -77,7 +77,7 @@ class Local(Driver):
             if not left:
                 return
             if tries_left:
-                print(f"othello-circuits: a worker died; {len(left)} parts go to new ones", file=sys.stderr)
+                say(f"a worker died; {len(left)} parts go to new ones")
         raise InputError(
             f"workers died {TRIES} times, the last at one of {', '.join(left[: self.workers])} (out of memory?): "
             "give fewer --workers; what is done is kept"

@@ -40,6 +40,7 @@ from circuits.errors import InputError
 from circuits.games import Games
 from circuits.induction.table import RuleTable, join
 from circuits.notation import Unit
+from circuits.told import say
 
 MANIFEST = "atlas.json"
 
@@ -274,7 +275,7 @@ class _Run:
             try:
                 data = self.store.unseal(name)
             except DamagedError as error:
-                print(f"othello-circuits: {error.args[0].partition(':')[0]}; it is computed again", file=sys.stderr)
+                say(f"{error.args[0].partition(':')[0]}; it is computed again")
                 self.store.remove(name)
                 data = None
             if data is not None:

@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 
 from circuits.errors import InputError
+from circuits.told import say, warn
 from reports.cli import atlas as cli_atlas
 from reports.cli import circuit as cli_circuit
 from reports.cli import compare as cli_compare
@@ -114,13 +115,13 @@ def main() -> None:
 
 
 def _fail(message: str, status: int = 2) -> int:
-    print(f"othello-circuits: {' '.join(message.split())}", file=sys.stderr)
+    say(message)
     return status
 
 
 def _show_warning(message: Warning | str, category: type[Warning], *_: Any) -> None:
     if issubclass(category, UserWarning):
-        print(f"othello-circuits: warning: {' '.join(str(message).split())}", file=sys.stderr)
+        warn(str(message))
 
 
 @app.command()
@@ -177,7 +178,7 @@ def neuron(
     In Python: reports.open_model().neuron("L5N12")
     """
     from circuits.notation import parse_unit
-    from reports.workbench import open_model
+    from reports.opening import open_model
 
     if rule is not None:  # an unreadable rule is refused before anything is loaded
         from circuits.rules.text import parse_claim
@@ -234,8 +235,8 @@ def report(
     In Python: reports.site_build.build_site(reports.open_model(), "pages")
     """
     from circuits.notation import parse_unit
+    from reports.opening import open_model
     from reports.site_build import build_site
-    from reports.workbench import open_model
 
     parsed = [parse_unit(u) for u in units or ()]
     bench = open_model(

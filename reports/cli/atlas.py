@@ -1,12 +1,12 @@
 """``othello-circuits atlas``: everything about every unit, in one pass that may be cut off, as tables."""
 
 import os
-import sys
 from typing import Annotated
 
 import typer
 
 from circuits.errors import InputError
+from circuits.told import say
 from reports.cli.edit import parse_layers
 from reports.cli.options import (
     Act,
@@ -76,7 +76,7 @@ def atlas(
         units=None if units is None else [name.strip() for name in units.split(",")],
         driver=_driver(workers, ray, device), rules=rules, rule_games=rule_games, sample_games=sample_games,
         ablated=ablated, batch=batch, all_plies=all_plies, cache=cache,
-        told=lambda said: print(f"othello-circuits: {said}", file=sys.stderr), progress=not as_json,
+        told=say, progress=not as_json,
     )  # fmt: skip
     if made is not None:
         result = {"atlas": out, "key": made.key, "provenance": made.provenance, "rows": made.rows}

@@ -173,7 +173,7 @@ def open_editing(
     from circuits import plain
     from circuits.files import cache_folder
     from probes.editing import open_editor
-    from reports.workbench import probes_of_random_weights
+    from probes.of_random_weights import probes_of_random_weights
 
     folder = cache or cache_folder()
     opened = plain.load(model, heads=heads, act=act, device=device, random_seed=seed if random_weights else None)

@@ -119,8 +119,8 @@ def open_session(
     import probes as probe_files
     from circuits import plain
     from circuits.files import cache_folder
+    from probes.of_random_weights import probes_of_random_weights
     from reports.server.session import Session
-    from reports.workbench import probes_of_random_weights
 
     folder = cache or cache_folder()
     opened = plain.load(model, heads=heads, act=act, device=device, random_seed=seed if random_weights else None)

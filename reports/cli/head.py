@@ -59,7 +59,7 @@ def head(
         raise InputError("--out is for the page of one head: name it, like L2H5")
 
     from reports.heads.positions import check_games
-    from reports.workbench import open_model
+    from reports.opening import open_model
 
     bench = open_model(
         model, probe, count_or_file(games), seed=seed, all_plies=all_plies, device=device, heads=heads, act=act,

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from circuits.errors import InputError
+from circuits.told import say
 from reports.cli.options import count_or_file
 
 Clean = Annotated[str | None, typer.Option(metavar="MOVES", help='The clean transcript, such as "D2 C2 E5".')]
@@ -180,17 +181,12 @@ def _that_differ(pairs: Any) -> Any:
 def _probes(model: Any, probe: str | None, seed: int, random_weights: bool) -> tuple[Any, str]:
     import probes
     from circuits.files import cache_folder
-    from reports.workbench import probes_of_random_weights
+    from probes.of_random_weights import probes_of_random_weights
 
     if random_weights and probe is None:
         found = probes_of_random_weights(model, seed, cache_folder())
-        return found, f"reports.workbench.probes_of_random_weights(model, {seed}, None)"
+        return found, f"probes.of_random_weights.probes_of_random_weights(model, {seed}, None)"
     return probes.load(model, probe), f"probes.load(model{'' if probe is None else f', {probe!r}'})"
-
-
-def say(message: str) -> None:
-    """A remark on stderr."""
-    print(f"othello-circuits: {message}", file=sys.stderr)
 
 
 def imports(*modules: str) -> str:

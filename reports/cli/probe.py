@@ -79,7 +79,7 @@ def evaluate(
     from circuits.files import cache_folder
     from circuits.models import load
     from probes.evaluation import bundled
-    from reports.workbench import probes_of_random_weights
+    from probes.of_random_weights import probes_of_random_weights
 
     if model is None and probe is None and games is None and not random_weights:
         result = bundled()

@@ -1,12 +1,12 @@
 """``othello-circuits rules``: the rules of all neurons, as a table and as a page."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from circuits.errors import InputError
+from circuits.told import say
 from reports.cli import pairs as cli_pairs
 from reports.cli.edit import parse_layers
 from reports.cli.options import (
@@ -161,11 +161,7 @@ def readers(model, probe: str | None, random_weights: bool):
     import probes
 
     if probe is None and (random_weights or not model.is_bundled):
-        print(
-            f"othello-circuits: no probes for {model.name}: what neurons write to the checkpoint is left out "
-            "(--probe gives them)",
-            file=sys.stderr,
-        )
+        say(f"no probes for {model.name}: what neurons write to the checkpoint is left out (--probe gives them)")
         return None
     return probes.load(model, probe).board_readers(model.device)
 

@@ -1,12 +1,12 @@
 """``othello-circuits serve``: live pages over a model, for this machine alone unless another host is given."""
 
-import sys
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from circuits.errors import InputError
+from circuits.told import warn
 from reports.cli.explain import Games, open_session
 from reports.cli.options import Act, Cache, Device, Heads, Model, Probe, RandomWeights, Seed
 
@@ -48,7 +48,7 @@ def serve(
         everywhere = host in ("0.0.0.0", "::")
         if host not in LOCAL:
             whoever = "any machine that reaches this one" if everywhere else f"whoever reaches {host}"
-            print(f"othello-circuits: warning: {whoever} can use it, without a password", file=sys.stderr)
+            warn(f"{whoever} can use it, without a password")
         print(f"{session.model.name} at {url} (Ctrl-C ends it)", flush=True)
         if open_it:
             import webbrowser

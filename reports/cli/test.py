@@ -54,7 +54,7 @@ def test(
 
     claim = parse_claim(rule)  # an unreadable rule is refused before anything is loaded
 
-    from reports.workbench import open_model
+    from reports.opening import open_model
 
     bench = open_model(
         model, probe, count_or_file(games), seed=seed, all_plies=all_plies, device=device, heads=heads, act=act,
