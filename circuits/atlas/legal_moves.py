@@ -5,6 +5,7 @@ what it adds where the square is empty and the move illegal (`circuits.atlas.mov
 neurons are on for. A neuron may tell exactly where a move is legal and yet speak against it.
 """
 
+import textwrap
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,6 +30,7 @@ class Cause(Record):
         legal, illegal: what it adds where the move is legal; where its square is empty and it is illegal.
         gap: the one less the other.
         direct: of a neuron, its direct logit for one sd of activation; of a head, where legal less where illegal.
+        follows: of a neuron, its rule where one explains it at least partly, or else the fact that describes it best.
     """
 
     unit: str
@@ -39,7 +41,7 @@ class Cause(Record):
     illegal: float
     illegal_se: float
     direct: float | None
-    best_fact: str | None
+    follows: str | None
 
 
 @dataclass(frozen=True)
@@ -146,11 +148,12 @@ class MakesLegal(Record):
             f"measured on {c.measured}: {c.legal:,} with {self.square} legal, {c.illegal:,} with it empty and illegal",
             "",
         ]
-        head = ["unit", "gap", "where legal", "illegal", "direct", "best fact"]
+        head = ["unit", "gap", "where legal", "illegal", "direct", "follows"]
         for own, title in ((c.raise_it, None), (c.lower_it, f"Units that make it lower: {c.lowering:,}")):
             rows = [
                 [x.unit, with_error(x.gap, x.gap_se), with_error(x.legal, x.legal_se),
-                 with_error(x.illegal, x.illegal_se), signed(x.direct), x.best_fact or NONE]
+                 with_error(x.illegal, x.illegal_se), signed(x.direct),
+                 textwrap.shorten(x.follows or NONE, 34, placeholder=" …")]
                 for x in own
             ]  # fmt: skip
             lines += ([] if title is None else ["", title, ""]) + columns(head, rows)
@@ -234,14 +237,18 @@ class _Effects:
         legal, illegal, control = (int(x) for x in self.counts)
         p = chance(self.gap, (self.legal_se, self.illegal_se), (legal, illegal))
         passed = tested & (p * n < ALPHA)
-        facts, names = self.units["best_fact"].to_pylist(), list(self.row)
+        names = list(self.row)
+        statuses, rules, facts = (self.units[name].to_pylist() for name in ("rule_status", "rule", "best_fact"))
+        follows = [
+            rule if s in ("explained", "partly") else fact for s, rule, fact in zip(statuses, rules, facts, strict=True)
+        ]
         fields = ("gap", "gap_se", "legal", "legal_se", "illegal", "illegal_se")
 
         def strongest(sign: int) -> tuple[int, tuple[Cause, ...]]:
             own = (passed & (sign * self.gap > 0)).nonzero()[0]
             chosen = own[np.argsort(-abs(self.gap[own]), kind="stable")][:top]
             return len(own), tuple(
-                Cause(names[i], *(float(getattr(self, f)[i]) for f in fields), known(self.direct[i]), facts[i])
+                Cause(names[i], *(float(getattr(self, f)[i]) for f in fields), known(self.direct[i]), follows[i])
                 for i in chosen
             )
 

@@ -34,8 +34,8 @@ class Square:
         return {
             "reads": [[r.unit, f"R² {small(r.r2)}", r.best_fact or ""] for r in self.reads.found[:BRIEF]],
             "writes": [[w.unit, _writes(w), w.best_fact or ""] for w in self.writes.found[:BRIEF]],
-            "raises": [[c.unit, with_error(c.gap, c.gap_se), c.best_fact or ""] for c in self._causes(1)[:BRIEF]],
-            "lowers": [[c.unit, with_error(c.gap, c.gap_se), c.best_fact or ""] for c in self._causes(-1)[:BRIEF]],
+            "raises": [[c.unit, with_error(c.gap, c.gap_se), c.follows or ""] for c in self._causes(1)[:BRIEF]],
+            "lowers": [[c.unit, with_error(c.gap, c.gap_se), c.follows or ""] for c in self._causes(-1)[:BRIEF]],
             "legal": [[r.unit, f"F1 {fixed(r.f1)}", r.fact] for r in (self.legal.found if self.legal else ())[:BRIEF]],
         }
 
@@ -87,7 +87,7 @@ class Square:
                 f"and relative to the mean of the 60 moves. {w.measured_heads}.",
             })  # fmt: skip
         for sign, name, title in (
-            (1, "raise_it", "Who makes it legal"), (-1, "lower_it", "Who works against it where it is legal"),
+            (1, "raise_it", "Who makes it legal"), (-1, "lower_it", "Who works the other way"),
         ):  # fmt: skip
             if not (own := self._causes(sign)):
                 continue
@@ -96,11 +96,11 @@ class Square:
             found.append({
                 "id": name.replace("_", "-"), "title": title,
                 "python": f'questions.makes_legal(atlas, "{self.name}").causes.{name}',
-                "head": ("gap", "where legal", "where illegal", "direct", "best fact"),
+                "head": ("gap", "where legal", "where illegal", "direct", "follows"),
                 "rows": [
                     (x.unit, [*(with_error(*pair) for pair in ((x.gap, x.gap_se), (x.legal, x.legal_se),
                                                                (x.illegal, x.illegal_se))),
-                              small(x.direct, True), x.best_fact or "–"])
+                              small(x.direct, True), x.follows or "–"])
                     for x in own
                 ],
                 "caption": "What a unit adds to the move’s logit, relative to the mean of the 60 moves, as it is "
@@ -110,7 +110,7 @@ class Square:
                 f"{'above' if sign > 0 else 'below'} 0 beyond chance: p < {ALPHA} over all of them (Welch’s t, "
                 f"Bonferroni); control, as many empty squares drawn at random in place of the legal ones: {c.control:,}"
                 " units, of either sign. Direct: a neuron’s direct logit for one sd of activation; a head’s "
-                "where legal less where illegal.",
+                "where legal less where illegal. Follows: a neuron’s rule, or else its best fact.",
             })  # fmt: skip
         if self.legal and self.legal.found:
             m = self.legal

@@ -93,7 +93,7 @@ function ask(name) {
   head.append(clear);
   place.append(head);
   for (const [key, title] of [["reads", "Who reads it"], ["writes", "Who writes it"], ["raises", "Who makes it legal: logit where legal less where not"],
-    ["lowers", "Who works against it where it is legal"], ["legal", "Who is on where it is legal"]]) {
+    ["lowers", "Who works the other way"], ["legal", "Who is on where it is legal"]]) {
     place.append(el("h2", title));
     if (!found[key].length) { place.append(el("p", "no one known", { class: "note" })); continue; }
     const table = el("table", null, { class: "plain" }), body = el("tbody");
