@@ -110,13 +110,15 @@ def _multiplied(name: str, table: pa.Table, made: list[tuple[str, str]]) -> pa.T
         put("mean_theirs", theirs - more * n_mine / np.maximum(n_theirs, 1))
     if name == "edges":
         old = zip(table["sender"].to_pylist(), table["receiver"].to_pylist(), strict=True)
-        apart = [(_place(sender)[0] - _place(receiver)[0], _place(sender)[1] - _place(receiver)[1])
+        apart = [(_place(sender)[0] - _place(receiver)[0], _place(sender)[1] - _place(receiver)[1], "H" in sender)
                  for sender, receiver in old]  # fmt: skip
         renamed = []
         for new, (_, i) in zip(names, at, strict=True):
             # As many layers before its receiver as it was, and as far along in its layer.
             layer, index = _place(new)
-            renamed.append(f"L{max(0, layer + apart[i][0])}N{(index + apart[i][1]) % NEURONS}")
+            layers, places, head = apart[i]
+            kind, units = ("H", HEADS) if head else ("N", NEURONS)
+            renamed.append(f"L{max(0, layer + layers)}{kind}{(index + places) % units}")
         put("sender", renamed)
     return taken
 

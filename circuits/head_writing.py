@@ -45,6 +45,7 @@ class HeadWriting:
         logits: direct contribution to each move's logit where it is legal, illegal on an empty square, occupied.
         logit_gap, logit_gap_total: legal less illegal on an empty square, pooled; the same of the final stream.
         state_means, state_count: mean z' where each square is empty, theirs, mine, and in how many positions.
+        moments: mean of z' z'^T over positions: the variance of what the head does along any direction.
         norm, stream_norm: root mean square norm of z' W_O, and of the stream at resid_mid less its mean by ply.
         ov, ov_weights: see the file's head; ov [.. source square, target square], ov_weights at one and the same
             square [.. source fact, target fact, square], ov_weights_off: root mean square between different squares.
@@ -59,6 +60,7 @@ class HeadWriting:
     logit_gap_total: Float[Tensor, "3"]
     state_means: Float[Tensor, "layer head 3 64 d_head"]
     state_count: Int[Tensor, "3 64"]
+    moments: Float[Tensor, "layer head d_head d_head"]
     norm: Float[Tensor, "layer head"]
     stream_norm: Float[Tensor, "layer"]
     ov: Float[Tensor, "layer head fact 64 64"]
@@ -239,6 +241,7 @@ class WritingTally:
             logit_gap_total=self._logit_gap(self.final_game),
             state_means=means.float().contiguous(),
             state_count=states,
+            moments=(self.moments / n).float(),
             norm=((self.moments * gram).sum((-2, -1)) / n).clamp_min(0).sqrt().float(),
             stream_norm=(self.stream_norm / n).sqrt().float(),
             ov=torch.stack([self._ov(layer) for layer in range(s.n_layers)]),

@@ -35,7 +35,7 @@ from probes.head_ablation import CLASSES, GAMES, PLAY, HeadAblations, ablate_hea
 from probes.heads import PASSES, HeadReading, read_heads
 from probes.sets import ProbeSet
 
-FORMAT = "othello-circuits heads 2"
+FORMAT = "othello-circuits heads 3"
 _PARTS = {
     "means": HeadMeans, "attention": HeadAttention, "writing": HeadWriting, "reading": HeadReading,
     "ablations": HeadAblations,

@@ -30,6 +30,7 @@ from reports.atlas_site.sheets import Sheets
 from reports.atlas_site.unit_page import UnitPages
 from reports.checks import PageError
 from reports.cli import main
+from reports.text import fixed
 
 #: what the atlas has: more than one chunk of boards
 UNITS = (
@@ -294,6 +295,21 @@ def test_a_page_that_was_tampered_with_is_found(site, sheets, tmp_path):
         (tmp_path / "L1N100.html").write_text(wrong)
         with pytest.raises(PageError, match=r"L1N100\.html"):
             check_unit(sheets, "L1N100", tmp_path / "L1N100.html", typical)
+
+
+def test_heads_are_linked_with_the_neurons_that_they_move(site, sheets, tmp_path):
+    head = next(name for name in sheets.names if "H" in name and questions.unit(sheets.atlas, name).after)
+    sheet, text = questions.unit(sheets.atlas, head), (site[0] / "units" / f"{head}.html").read_text()
+    moved = max(sheet.after, key=lambda e: e.effect)
+    section = text[text.index('id="neighbours"') :]
+    assert "it moves" in section and "it raises" not in section and f'{moved.unit}.html"' in section
+    neuron = questions.unit(sheets.atlas, moved.unit)
+    assert head in {e.unit for e in dict(neuron.linked())["heads that move it"]}
+    wrong = section.replace(f"<td>{fixed(moved.effect, 2)}</td>", "<td>9.99</td>", 1)
+    assert wrong != section
+    (tmp_path / "wrong.html").write_text(text.replace(section, wrong))
+    with pytest.raises(PageError, match=f"the edge of {moved.unit}"):
+        check_unit(sheets, head, tmp_path / "wrong.html", unit_words.Typical(sheets))
 
 
 def test_a_first_page_that_was_tampered_with_is_found(site, sheets, tmp_path):

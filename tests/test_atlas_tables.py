@@ -11,7 +11,7 @@ import torch
 
 from circuits.activations import stream
 from circuits.atlas import tables
-from circuits.atlas.edges_table import MOST
+from circuits.atlas.edges_table import MOST, MOST_HEADS
 from circuits.atlas.sources import Opened, Source
 from circuits.atlas.table_columns import METADATA, Column, Words, metadata, of_bytes, table, to_bytes
 from circuits.errors import InputError
@@ -130,7 +130,7 @@ def test_edges_are_brute_force(results, made, receiver):
     typical = (sum(e**2 for e, _, _ in found) / len(found)) ** 0.5
     found.sort()
     wanted = found[: -MOST - 1 : -1] + found[:MOST]
-    own = rows(made, "edges", receiver, "receiver")
+    own = [row for row in rows(made, "edges", receiver, "receiver") if row["sign"]]
     assert [(row["sender"], row["sign"], row["rank"]) for row in own] == [
         (sender, 1 if effect > 0 else -1, i % MOST + 1) for i, (effect, sender, _) in enumerate(wanted)
     ]
@@ -150,7 +150,38 @@ def test_an_edge_is_what_adding_the_senders_writing_does(results, made):
         y = x + more * model.W_out(sender.layer)[sender.index]
         pre.append(float((y - y.mean()) / scale @ model.W_in(2)[:, 5]))
     assert pre[1] - pre[0] == pytest.approx(row["effect"], abs=1e-4)
-    assert not rows(made, "edges", "L0N5", "receiver")  # nothing comes before the first layer's neurons
+    # nothing but heads comes before the first layer's neurons
+    assert {row["sign"] for row in rows(made, "edges", "L0N5", "receiver")} == {0}
+
+
+@pytest.mark.parametrize("receiver", ["L0N5", "L2N64"])
+def test_heads_before_a_neuron_are_brute_force(results, made, receiver):
+    """Over the held-out games, what each head adds to the pre-activation less its mean at the ply on the others."""
+    model, unit, band = results.model, parse_unit(receiver), slice(5, 54)
+    hooks = [f"blocks.{layer}.attn.hook_z" for layer in range(unit.layer + 1)]
+    train, held_out = results.games[:20], results.games[20:]
+    read, added = model.W_in(unit.layer)[:, unit.index].double(), {}
+    for part, games in (("train", train), ("held out", held_out)):
+        (batch,) = stream(model, games, hooks, batch_size=len(games))
+        where = games.boards().valid[:, band]
+        for layer, hook in enumerate(hooks):
+            for head in range(model.shape.n_heads):
+                own = batch.acts[hook][:, band, head].double() @ (model.W_O(layer)[head].double() @ read)
+                added[part, f"L{layer}H{head}"] = own, where
+    scale, found = float(results.streamed.ln2_scale()[unit.layer]), []
+    for sender in {name for _, name in added}:
+        own, where = added["train", sender]
+        mean = (own * where).sum(0) / where.sum(0).clamp_min(1)
+        own, where = added["held out", sender]
+        off = (own - mean)[where]
+        found.append((float(off.square().mean().sqrt()) / scale, sender))
+    found.sort(reverse=True)
+    typical = (sum(e**2 for e, _ in found) / len(found)) ** 0.5
+    rest = [row for row in rows(made, "edges", receiver, "receiver") if not row["sign"]]
+    assert [(row["sender"], row["rank"]) for row in rest] == [(s, i + 1) for i, (_, s) in enumerate(found[:MOST_HEADS])]
+    for row, (effect, _) in zip(rest, found, strict=False):
+        assert row["effect"] == pytest.approx(effect, rel=1e-3) and row["cosine"] is None
+        assert row["z"] == pytest.approx(effect / typical, rel=1e-3)
 
 
 def test_units_are_what_the_stages_found(results, made, positions):

@@ -28,7 +28,7 @@ from circuits.mining import EXAMPLES, SAMPLE_GAMES
 from circuits.notation import N_CTX
 from circuits.serial import Record
 
-FORMAT = "othello-circuits atlas 1"
+FORMAT = "othello-circuits atlas 2"
 #: games of a shard, and the number of shards from which on they grow instead: what is kept of each is the same size
 SHARD_GAMES, MOST_SHARDS = 1000, 256
 #: positions of a part of the ablations

@@ -236,7 +236,7 @@ def unit(atlas: Atlas, name: str | Unit) -> UnitSheet:
         {column: value for column, value in row.items() if not isinstance(value, str)},
         {column: value for column, value in row.items() if isinstance(value, str) and column not in ("unit", "kind")},
         tuple(as_record(FactOf, fact) for fact in facts), tuple(as_record(OnSquare, square) for square in squares),
-        tuple(Edge(e["sender"], e["effect"], e["cosine"], e["z"]) for e in before),
-        tuple(Edge(e["receiver"], e["effect"], e["cosine"], e["z"]) for e in after),
+        tuple(Edge(e["sender"], e["effect"], e["cosine"], e["z"], e["sign"]) for e in before),
+        tuple(Edge(e["receiver"], e["effect"], e["cosine"], e["z"], e["sign"]) for e in after),
         tuple(as_record(Example, example) for example in examples),
     )  # fmt: skip

@@ -1,7 +1,7 @@
 """An atlas's tables: Parquet files, each saying what its columns hold, what it was made of and on how many games.
 
     units      a row a neuron and a row a head           squares    a row a unit and square
-    rules      the table of rules (circuits.induction)   edges      the strongest neurons before each neuron
+    rules      the table of rules (circuits.induction)   edges      the neurons and heads before each neuron
     patterns   each neuron's best facts                  examples   its highest and lowest positions
     probes     what the board probes read right
 

@@ -53,12 +53,16 @@ class OnSquare(Record):
 
 @dataclass(frozen=True)
 class Edge(Record):
-    """A neuron before or after this one; ``effect`` on the later one's pre-activation for one sd of the earlier."""
+    """A unit before or after this one; ``effect`` on the later one's pre-activation for one sd of the earlier.
+
+    ``sign``: 0 where the earlier one is a head, whose effect has a size alone; ``cosine`` is then None.
+    """
 
     unit: str
     effect: float
-    cosine: float
+    cosine: float | None
     z: float
+    sign: int
 
 
 @dataclass(frozen=True)
@@ -79,7 +83,8 @@ class UnitSheet(Record):
         figures, words: its row of the table ``units``, without what is not known.
         measured: on what, by stage.
         squares: all 64.
-        before: the neurons that raise and lower it most; after: those of which it is one of the strongest.
+        before: the neurons that raise and lower it most, and the heads that move it most; after: the neurons of which
+            it is one of the strongest.
     """
 
     unit: str
@@ -93,6 +98,18 @@ class UnitSheet(Record):
     before: tuple[Edge, ...]
     after: tuple[Edge, ...]
     examples: tuple[Example, ...]
+
+    def linked(self) -> list[tuple[str, list[Edge]]]:
+        """`before` and `after` by what they do, strongest first; lists without an edge left out."""
+        words = (
+            (self.before, (("raise it", 1), ("lower it", -1), ("heads that move it", 0))),
+            (self.after, (("it raises", 1), ("it lowers", -1), ("it moves", 0))),
+        )
+        found = [
+            (word, sorted((e for e in own if e.sign == sign), key=lambda e: -abs(e.effect)))
+            for own, kinds in words for word, sign in kinds
+        ]  # fmt: skip
+        return [(word, own) for word, own in found if own]
 
     def text(self) -> str:
         lines = [f"{self.unit}: a {self.kind} of layer {self.figures['layer']:.0f}; the pass: {self.measured['pass']}"]
@@ -188,13 +205,13 @@ class UnitSheet(Record):
 
     def _edges(self) -> list[str]:
         lines = []
-        for where, own in (("before it", self.before), ("after it", self.after)):
-            for word, sign in (("raise", 1), ("lower", -1)):
-                listed = [f"{e.unit} {e.effect:+.2f}" for e in own if e.effect * sign > 0][:SHOWN]
-                if listed:
-                    said = {"before it": f"{word} it", "after it": f"it {word}s"}[where]
-                    lines += _line(said, ", ".join(listed))
-        note = "(pre-activation of the later for one sd of the earlier, direct, the LayerNorm at its mean)"
+        for word, own in self.linked():
+            said = word.replace("heads that move it", "heads")
+            lines += _line(said, ", ".join(f"{e.unit} {number(e.effect, 2, e.sign != 0)}" for e in own[:SHOWN]))
+        note = (
+            "(pre-activation of the later for one sd of the earlier, direct, the LayerNorm at its mean; of heads the "
+            "root mean square of what they add, ply means taken out, held out)"
+        )
         return [*lines, *_line("", note), ""] if lines else []
 
     def _examples(self) -> list[str]:
@@ -238,6 +255,8 @@ class UnitSheet(Record):
         own = sorted(
             (s for s in self.squares if s.separation_mine is not None), key=lambda s: -abs(s.separation_mine)
         )[:SHOWN]  # fmt: skip
+        if edges := self._edges():
+            lines += ["", *edges[:-1]]
         if not own:
             return lines
         rows = [

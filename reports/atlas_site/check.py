@@ -124,9 +124,9 @@ def check_unit(sheets: Sheets, name: str, path: Path, typical: Typical) -> int:
         if _plain(shown) != _plain(right):
             raise PageError(f"{where}: it says {_plain(shown)!r}, the tables {_plain(right)!r}")
         cells += 1
-    for edge in sheet.before:
-        if (text := page.links.get(edge.unit)) is not None and text != fixed(edge.effect, 2, True):
-            raise PageError(f"{where}: the edge from {edge.unit} shows {text!r}, the tables have {edge.effect}")
+    for edge in (*sheet.before, *sheet.after):
+        if (text := page.links.get(edge.unit)) is not None and text != fixed(edge.effect, 2, edge.sign != 0):
+            raise PageError(f"{where}: the edge of {edge.unit} shows {text!r}, the tables have {edge.effect}")
         cells += text is not None
     return cells
 

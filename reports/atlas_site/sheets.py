@@ -87,8 +87,8 @@ class Sheets:
             {column: value for column, value in row.items() if not isinstance(value, str)},
             {c: value for c, value in row.items() if isinstance(value, str) and c not in ("unit", "kind")},
             tuple(FactOf(**_only(FactOf, fact)) for fact in self._facts.rows(i)), squares,
-            tuple(Edge(e["sender"], e["effect"], e["cosine"], e["z"]) for e in self._before.rows(i)),
-            tuple(Edge(e["receiver"], e["effect"], e["cosine"], e["z"]) for e in after),
+            tuple(Edge(e["sender"], e["effect"], e["cosine"], e["z"], e["sign"]) for e in self._before.rows(i)),
+            tuple(Edge(e["receiver"], e["effect"], e["cosine"], e["z"], e["sign"]) for e in after),
             tuple(Example(**_only(Example, example)) for example in self._examples.rows(i)),
         )  # fmt: skip
 

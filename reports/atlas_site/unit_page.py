@@ -73,7 +73,7 @@ class UnitPages:
             groups=panels.groups(sheet, numbers), needed=panels.needed(sheet), facts=panels.facts(sheet),
             attention=panels.attention(sheet),
             examples=[(p, boards.position_board(p.example)) for p in examples],
-            edges=_edges(sheet, sheets.row), kin=[(words[k], said) for k, said in _KIN.items() if k in words],
+            edges=_edges(sheet), kin=[(words[k], said) for k, said in _KIN.items() if k in words],
             alternatives=(rule["alternatives"] or [])[:ALTERNATIVES] if rule else (),
             near=[(MAPS[n.map], n) for n in near], links=sheets.row, atlas=self.about(),
         )  # fmt: skip
@@ -95,15 +95,12 @@ def about(sheets: Sheets, atlas_name: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _edges(sheet: UnitSheet, links: dict[str, int]) -> list[dict[str, Any]]:
-    """Edges in four lists, the strongest first."""
-    found = []
-    for own, words in ((sheet.before, ("raise it", "lower it")), (sheet.after, ("it raises", "it lowers"))):
-        for word, sign in zip(words, (1, -1), strict=True):
-            here = sorted((e for e in own if e.effect * sign > 0), key=lambda e: -abs(e.effect))
-            if here:
-                found.append({"word": word, "edges": here[:SHOWN_EDGES], "more": len(here) - len(here[:SHOWN_EDGES])})
-    return found
+def _edges(sheet: UnitSheet) -> list[dict[str, Any]]:
+    """Edges in lists by what they do, the strongest first."""
+    return [
+        {"word": word, "edges": own[:SHOWN_EDGES], "more": len(own) - len(own[:SHOWN_EDGES])}
+        for word, own in sheet.linked()
+    ]
 
 
 SHOWN_EDGES = 8
