@@ -79,7 +79,8 @@ def planted_ablations(planted: Sequence[tuple[str, Sequence[str], float, float]]
             for move in (PLAYABLE.index(LABELS.index(square)) for square in squares):
                 own = neurons if unit.kind == "neuron" else heads
                 own[unit.layer, unit.index, move] += here if legal[move] else not_here
-        tally.add(neurons, heads, legal, illegal, drawn_moves(game, legal | illegal, int(legal.sum())))
+        drawn = drawn_moves(game, legal | illegal, int(legal.sum()))
+        tally.add(neurons, heads, legal, illegal, drawn, 5 + game % 48)
     found = Ablations.of_tensors(results().ablations.tensors())
     found.moves = tally
     return found

@@ -82,7 +82,7 @@ def test_what_is_right_passes(made):
         ("squares", "separation_mine", HEAD, lambda v, *_: -v),
         ("squares", "adds_legal", NEURON, lambda v, *_: None if v is None else v + 0.01),
         ("squares", "adds_illegal", HEAD, lambda v, *_: None if v is None else v * 1.1),
-        ("squares", "adds_illegal_se", HEAD, lambda v, *_: None if v is None else v / 2),
+        ("squares", "gap", NEURON, lambda v, *_: None if v is None else v + 0.01),
         ("examples", "activation", NEURON, lambda v, *_: v * 1.05),
     ],
 )

@@ -68,6 +68,7 @@ class Ablations:
         legal: Bool[Tensor, "move=60"],
         illegal: Bool[Tensor, "move=60"],
         drawn: Bool[Tensor, "move=60"],
+        ply: int,
     ) -> None:
         """Count one position in place: `FIGURES`, and what is added to each move. Nothing changes where it is refused.
 
@@ -79,7 +80,7 @@ class Ablations:
             "neurons": _fixed(neurons, FIXED_POINT), "neuron_squares": _fixed(neurons**2, FIXED_POINT_SQUARES),
             "heads": _fixed(heads, FIXED_POINT), "head_squares": _fixed(heads**2, FIXED_POINT_SQUARES),
         })  # fmt: skip
-        self.moves.add(*moves, legal, illegal, drawn)
+        self.moves.add(*moves, legal, illegal, drawn, ply)
         self._set(total, 1)
 
     def _with(self, more: Mapping[str, Tensor]) -> dict[str, Tensor]:

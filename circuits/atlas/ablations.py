@@ -103,7 +103,7 @@ def ablate_units(
         if not all(torch.isfinite(x).all() for x in figures):
             raise InputError(f"{where}: the model's activations, or the means, are too large for a finite prediction")
         drawn = drawn_moves(int(games.ids[row]), empty, int(legal.sum()), seed)
-        found.count(figures, moves, legal, empty & ~legal, drawn)
+        found.count(figures, moves, legal, empty & ~legal, drawn, ply)
     return found
 
 

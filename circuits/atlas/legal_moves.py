@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from circuits import notation
 from circuits.atlas.answer_text import NONE, columns, number, paragraph, signed, with_error
 from circuits.atlas.answers import of_layer
-from circuits.atlas.move_effects import ALPHA, chance
+from circuits.atlas.move_effects import ALPHA
 from circuits.atlas.opened import Atlas
 from circuits.atlas.reading import by_square, edges_at, known, neurons
 from circuits.notation import LABELS
@@ -28,7 +28,7 @@ class Cause(Record):
 
     Attributes:
         legal, illegal: what it adds where the move is legal; where its square is empty and it is illegal.
-        gap: the one less the other.
+        gap: the one less the other at the same ply (`circuits.atlas.move_effects`), so not quite their difference.
         direct: of a neuron, its direct logit for one sd of activation; of a head, where legal less where illegal.
         follows: of a neuron, its rule where one explains it at least partly, or else the fact that describes it best.
     """
@@ -46,7 +46,7 @@ class Cause(Record):
 
 @dataclass(frozen=True)
 class Causes(Record):
-    """The units whose gap is beyond chance: p < `ALPHA` over all of them (Welch's t-test, Bonferroni).
+    """The units whose gap is beyond chance: p < `ALPHA` over all of them (Bonferroni).
 
     Attributes:
         tested: units; raising, lowering: how many passed, of which those with the largest gaps are given.
@@ -160,7 +160,8 @@ class MakesLegal(Record):
         return [*lines, "", *paragraph(
             "where legal, illegal: what the unit adds to the move's logit (relative to the mean of the 60 moves) as it "
             "is rather than at its ply's mean, everything after it recomputed, ± standard error; gap: the one less the "
-            f"other. Given are gaps beyond chance: p < {ALPHA} over all {c.tested:,} units (Welch's t, Bonferroni); "
+            "other at the same ply (one slope on the ply for both). Given are gaps beyond chance: p < "
+            f"{ALPHA} over all {c.tested:,} units (Student's t, Bonferroni); "
             f"where as many empty squares drawn at random stand for the legal ones, {c.control:,} of all units pass. "
             "direct: of a neuron, logit for one sd of activation; of a head, where legal "
             "less where illegal: the path to the logits alone."
@@ -217,7 +218,7 @@ class _Effects:
         self.legal, self.legal_se, self.illegal, self.illegal_se = (
             column(f"adds_{where}{se}") for where in ("legal", "illegal") for se in ("", "_se")
         )
-        self.gap, self.gap_se = self.legal - self.illegal, np.hypot(self.legal_se, self.illegal_se)
+        self.gap, self.gap_se, self.p = (column(name) for name in ("gap", "gap_se", "gap_p"))
         self.logit = column("logit")
         self.direct = np.where(np.isnan(self.logit), column("logit_legal") - column("logit_illegal"), self.logit)
         self.counts = [column(name)[:1].sum() for name in ("ablated_legal", "ablated_illegal", "control_units")]
@@ -228,15 +229,14 @@ class _Effects:
 
     def causes(self, layer: int | None, top: int) -> Causes | None:
         """Of the units of a layer, or of all, those whose gap is beyond chance."""
-        tested = ~np.isnan(self.gap_se)
+        tested = ~np.isnan(self.gap)
         if layer is not None:
             tested &= self.units["layer"].to_numpy() == layer
         n = int(tested.sum())
         if not n:
             return None
         legal, illegal, control = (int(x) for x in self.counts)
-        p = chance(self.gap, (self.legal_se, self.illegal_se), (legal, illegal))
-        passed = tested & (p * n < ALPHA)
+        passed = tested & (self.p * n < ALPHA)
         names = list(self.row)
         statuses, rules, facts = (self.units[name].to_pylist() for name in ("rule_status", "rule", "best_fact"))
         follows = [

@@ -5,11 +5,20 @@ the unit as it is less what it is with the unit at its ply's mean, everything af
 Positions count for a move where it is legal, and apart from these, to compare with, where its square is empty and it is
 illegal. (Direct logits cannot say who makes a move legal: what a unit writes may be undone by later layers.)
 
+The *gap* is what it adds in the one case less in the other, at the same ply: a move is legal at other plies than it is
+not, and what a unit adds may change along the game (one that is on where the square is occupied has a mean that grows).
+With one slope b on the ply t for both cases,
+
+    gap = y1 - y0 - b (t1 - t0),    se^2 = s1^2 / n1 + s0^2 / n0 + (t1 - t0)^2 var b
+
+y, t means, s^2 the variances about the line, var b = sum of s^2 S_tt / (S_tt)^2; p by Student's t with Welch's and
+Satterthwaite's degrees of freedom. Without the line this is Welch's test.
+
 As a control, in every position as many empty squares as there are legal moves are drawn at random and stand for them:
 what passes for a difference between those and the other empty squares is chance.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, fields
 
 import numpy as np
@@ -28,34 +37,41 @@ WHERE = ("legal", "illegal", "drawn")
 REAL, CONTROL = ("legal", "illegal"), ("drawn", "left")
 #: chance that any of the units, or moves, looked at passes where none differs
 ALPHA = 0.05
-#: steps of sums and of sums of squares; an effect below 4e-6 logits squares to 0
-STEPS = 2.0**32, 2.0**36
+#: the ply that plies are counted from
+MIDDLE = 29
+#: steps of the sums of effects, of their squares (one below 4e-6 logits squares to 0), and of effect times ply
+STEPS = 2.0**32, 2.0**36, 2.0**30
 #: logits; a larger effect is refused, so that a position's square has room 128 times over
 LARGEST = 2.0**10
 
 
 @dataclass
 class MoveEffects:
-    """Everything summed so far; the first axis of the sums is the effects and their squares, the second `WHERE`.
+    """Everything summed so far; the second axis of the sums is `WHERE`.
 
     Attributes:
-        positions: that counted for a move.
+        plies: of positions that counted for a move: how many, the sum of their plies from `MIDDLE`, of the squares.
+        neurons, heads: sums of the effects, of their squares, of effects times plies.
     """
 
-    positions: Int[Tensor, "where=3 move=60"]
-    neurons: Int[Tensor, "power=2 where=3 layer neuron move=60"]
-    heads: Int[Tensor, "power=2 where=3 layer head move=60"]
+    plies: Int[Tensor, "sum=3 where=3 move=60"]
+    neurons: Int[Tensor, "sum=3 where=3 layer neuron move=60"]
+    heads: Int[Tensor, "sum=3 where=3 layer head move=60"]
 
     @staticmethod
     def empty(shape: Shape) -> "MoveEffects":
         """Sums of nothing."""
 
         def zeros(units: int) -> Tensor:
-            return torch.zeros(2, len(WHERE), shape.n_layers, units, N_MOVES, dtype=torch.int64)
+            return torch.zeros(3, len(WHERE), shape.n_layers, units, N_MOVES, dtype=torch.int64)
 
-        return MoveEffects(
-            torch.zeros(len(WHERE), N_MOVES, dtype=torch.int64), zeros(shape.d_mlp), zeros(shape.n_heads)
-        )
+        plies = torch.zeros(3, len(WHERE), N_MOVES, dtype=torch.int64)
+        return MoveEffects(plies, zeros(shape.d_mlp), zeros(shape.n_heads))
+
+    @property
+    def positions(self) -> Int[Tensor, "where=3 move=60"]:
+        """How many counted for a move."""
+        return self.plies[0]
 
     def add(
         self,
@@ -64,6 +80,7 @@ class MoveEffects:
         legal: Bool[Tensor, "move=60"],
         illegal: Bool[Tensor, "move=60"],
         drawn: Bool[Tensor, "move=60"],
+        ply: int,
     ) -> None:
         """Count one position in place. Nothing changes where it is refused.
 
@@ -76,11 +93,12 @@ class MoveEffects:
         if not all((x.abs() < LARGEST).all() for x in (neurons, heads)):
             raise InputError(f"an ablation moves a logit by {LARGEST:.0f} or more: the weights are too large")
         for at, moves in enumerate(mask.nonzero()[:, 0] for mask in (legal, illegal, drawn)):
-            self.positions[at, moves] += 1
+            t = ply - MIDDLE
+            self.plies[:, at, moves] += torch.tensor([1, t, t * t])[:, None]
             for sums, values in ((self.neurons, neurons), (self.heads, heads)):
                 here = values[..., moves]
-                for power, steps in enumerate(STEPS):
-                    sums[power, at].index_add_(-1, moves, (here ** (power + 1) * steps).round().long())
+                for sum_, terms, steps in zip(sums[:, at], (here, here**2, here * t), STEPS, strict=True):
+                    sum_.index_add_(-1, moves, (terms * steps).round().long())
 
     def merge(self, other: "MoveEffects") -> "MoveEffects":
         """Add what was found at other positions; self, changed in place. Nothing changes where it is refused.
@@ -111,11 +129,11 @@ class MoveEffects:
         """
         names = [field.name for field in fields(MoveEffects)]
         own = [tensors[name] for name in names if name in tensors]
-        sound = len(own) == len(names) and all(x.dtype == torch.int64 for x in own)
-        sound = sound and tuple(own[0].shape) == (len(WHERE), N_MOVES)
-        if not sound or not all(
-            x.ndim == 5 and tuple(x.shape[:2]) == (2, len(WHERE)) and x.shape[-1] == N_MOVES for x in own[1:]
-        ):
+        sound = len(own) == len(names) and all(
+            x.dtype == torch.int64 and x.ndim == n and (*x.shape[:2], x.shape[-1]) == (3, len(WHERE), N_MOVES)
+            for x, n in zip(own, (3, 5, 5), strict=True)
+        )
+        if not sound:
             raise InputError(f"these are no sums of what units add to moves: they are int64 {', '.join(names)}")
         return MoveEffects(*(x.clone() for x in own))
 
@@ -127,7 +145,7 @@ class MoveEffects:
         Raises:
             InputError: no such place or kind.
         """
-        return self._moments(where, kind, layers)[0]
+        return torch.from_numpy(self._case(where, kind, layers).y)
 
     def se(self, where: str, kind: str = "neuron", layers: slice = slice(None)) -> Float[Tensor, "layer unit move=60"]:
         """The standard error of `mean`, positions being of different games; NaN for fewer than two.
@@ -135,31 +153,42 @@ class MoveEffects:
         Raises:
             InputError: as `mean`.
         """
-        mean, square = self._moments(where, kind, layers)
-        n = self._of(where, self.positions)
-        spread = (square - mean**2).clamp_min(0) / (n - 1).clamp_min(1)
-        return torch.where(n > 1, spread, torch.nan).sqrt()
+        case = self._case(where, kind, layers)
+        spread = case.yy / np.maximum(case.n - 1, 1) / case.n
+        return torch.from_numpy(np.where(case.n > 1, np.sqrt(spread), np.nan))
 
     def compare(self, kind: str = "neuron", layers: slice = slice(None), pair: tuple[str, str] = REAL) -> "Compared":
-        """What units add in the one case beyond what they add in the other.
+        """What units add in the one case beyond what they add in the other, at the same ply: see the file's head.
 
         Raises:
             InputError: as `mean`.
         """
-        means, errors = ([of(where, kind, layers).numpy() for where in pair] for of in (self.mean, self.se))
-        gap = means[0] - means[1]
-        positions = [self._of(where, self.positions).numpy() for where in pair]
-        return Compared(gap, np.hypot(*errors), chance(gap, errors, positions))
+        one, other = cases = [self._case(where, kind, layers) for where in pair]
+        tt = one.tt + other.tt
+        with np.errstate(divide="ignore", invalid="ignore"):
+            slope = np.where(tt > 0, (one.yt + other.yt) / tt, 0.0)
+            # About the line; a case of fewer than two positions has no variance.
+            about = [np.maximum(c.yy - 2 * slope * c.yt + slope**2 * c.tt, 0) / (c.n - 1) for c in cases]
+            apart = one.t - other.t
+            line = np.where(tt > 0, apart**2 * sum(s * c.tt for s, c in zip(about, cases, strict=True)) / tt**2, 0.0)
+            parts = [(s / c.n, c.n - 1) for s, c in zip(about, cases, strict=True)] + [(line, one.n + other.n - 3)]
+            square = sum(part for part, _ in parts)
+            df = square**2 / sum(part**2 / np.maximum(n, 1) for part, n in parts)
+            gap, se = one.y - other.y - slope * apart, np.sqrt(square)
+            p = np.where(square == 0, 1.0, 2 * student.sf(abs(gap) / se, df))
+        known = np.minimum(one.n, other.n) > 1
+        return Compared(*(np.where(known, values, np.nan) for values in (gap, se, p)))
 
-    def _moments(self, where: str, kind: str, layers: slice) -> tuple[Float[Tensor, "..."], Float[Tensor, "..."]]:
+    def _case(self, where: str, kind: str, layers: slice) -> "_Case":
         if where not in (*WHERE, *CONTROL) or kind not in ("neuron", "head"):
             raise InputError(f"{where!r} of a {kind!r}: ask legal, illegal, drawn or left of a neuron or head")
         units = self.neurons if kind == "neuron" else self.heads
-        n = self._of(where, self.positions)
-        mean, square = (
-            self._of(where, own[:, layers]).double() / step / n for own, step in zip(units, STEPS, strict=True)
+        n, t, tt = (self._of(where, own).double().numpy() for own in self.plies)
+        y, yy, yt = (
+            self._of(where, own[:, layers]).double().numpy() / step for own, step in zip(units, STEPS, strict=True)
         )
-        return mean, square
+        with np.errstate(divide="ignore", invalid="ignore"):
+            return _Case(n, t / n, tt - t**2 / n, y / n, np.maximum(yy - y**2 / n, 0), yt - y * t / n)
 
     @staticmethod
     def _of(where: str, sums: Int[Tensor, "where=3 *rest"]) -> Int[Tensor, "*rest"]:
@@ -167,30 +196,23 @@ class MoveEffects:
 
 
 @dataclass(frozen=True, eq=False)
+class _Case:
+    """By move: positions, mean ply, sum of squares of plies about it; by unit too: mean effect, sum of squares and of
+    products with the ply about the means."""
+
+    n: Float[np.ndarray, "move=60"]
+    t: Float[np.ndarray, "move=60"]
+    tt: Float[np.ndarray, "move=60"]
+    y: Float[np.ndarray, "layer unit move=60"]
+    yy: Float[np.ndarray, "layer unit move=60"]
+    yt: Float[np.ndarray, "layer unit move=60"]
+
+
+@dataclass(frozen=True, eq=False)
 class Compared:
-    """By unit and move: the difference of two means in logits, its standard error, and `chance` of it."""
+    """By unit and move: the gap in logits, its standard error, and how often one as large comes of chance (two-sided);
+    NaN where a case has fewer than two positions."""
 
     gap: Float[np.ndarray, "layer unit move=60"]
     se: Float[np.ndarray, "layer unit move=60"]
     p: Float[np.ndarray, "layer unit move=60"]
-
-
-def chance(
-    gap: Float[np.ndarray, "*unit"], errors: Sequence[np.ndarray], positions: Sequence[np.ndarray | int]
-) -> Float[np.ndarray, "*unit"]:
-    """How often a gap as large comes of chance where there is none: Welch's t-test, two-sided.
-
-    Args:
-        gap: of two means.
-        errors, positions: standard errors, of the one and the other mean, and of how many positions these are.
-
-    Returns:
-        p; NaN where a mean is of fewer than two positions, 1 where neither varies.
-    """
-    own, n = ([np.asarray(x, dtype=float) for x in pair] for pair in (errors, positions))
-    square = [e**2 for e in own]
-    both = square[0] + square[1]
-    with np.errstate(divide="ignore", invalid="ignore"):
-        df = both**2 / (square[0] ** 2 / (n[0] - 1) + square[1] ** 2 / (n[1] - 1))
-        p = 2 * student.sf(abs(gap) / np.sqrt(both), df)
-    return np.where(both == 0, 1.0, p)

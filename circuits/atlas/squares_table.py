@@ -75,6 +75,9 @@ COLUMNS = (
     Column("adds_legal_se", "number", "its standard error over games"),
     Column("adds_illegal", "number", "the same where the square is empty and the move illegal: the baseline"),
     Column("adds_illegal_se", "number", "its standard error over games"),
+    Column("gap", "number", "adds_legal less adds_illegal at the same ply (one slope on the ply for both), logits"),
+    Column("gap_se", "number", "its standard error over games"),
+    Column("gap_p", "number", "how often a gap as large comes of chance, two-sided (Student's t, Welch-Satterthwaite)"),
     Column("control_units", "count", "units whose gap passes for beyond chance here when as many empty squares drawn "
            f"at random stand for the legal ones: p < {ALPHA} over all units; the same for all units"),
 )  # fmt: skip
@@ -164,12 +167,15 @@ def _adds(results: Results, kind: str, layer: int, chosen: Sequence[int]) -> dic
     """What ablation says that the units add to each move, at the squares of the moves."""
     if results.ablations is None:
         return {}
-    moves, found = results.ablations.moves, {}
+    moves, own = results.ablations.moves, slice(layer, layer + 1)
+    compared = moves.compare(kind, own)
+    values = {"gap": compared.gap, "gap_se": compared.se, "gap_p": compared.p}
     for where in REAL:
-        own = (where, kind, slice(layer, layer + 1))
-        for name, values in (("", moves.mean(*own)), ("_se", moves.se(*own))):
-            found[f"adds_{where}{name}"] = np.full((len(chosen), N_SQUARES), np.nan)
-            found[f"adds_{where}{name}"][:, list(PLAYABLE)] = values[0, chosen].numpy()
+        values[f"adds_{where}"] = moves.mean(where, kind, own).numpy()
+        values[f"adds_{where}_se"] = moves.se(where, kind, own).numpy()
+    found = {name: np.full((len(chosen), N_SQUARES), np.nan) for name in values}
+    for name, by_move in values.items():
+        found[name][:, list(PLAYABLE)] = by_move[0, chosen]
     return found
 
 

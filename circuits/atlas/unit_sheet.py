@@ -46,9 +46,9 @@ class OnSquare(Record):
     logit_legal: float | None
     logit_illegal: float | None
     adds_legal: float | None
-    adds_legal_se: float | None
     adds_illegal: float | None
-    adds_illegal_se: float | None
+    gap: float | None
+    gap_se: float | None
 
 
 @dataclass(frozen=True)

@@ -88,7 +88,7 @@ COLUMNS = (
             f"{name}_se", "number", "its standard error over games; 0 stands for less than 2e-7"))),
     Column("makes_legal", "text", "the move to whose logit it adds most where it is legal beyond where its square is "
                                   "empty and it is illegal; null where no move is beyond chance"),
-    Column("makes_legal_gap", "number", "by how much, in logits (adds_legal - adds_illegal of the table squares)"),
+    Column("makes_legal_gap", "number", "by how much, in logits (gap of the table squares)"),
     Column("makes_legal_se", "number", "standard error of that over games"),
     Column("unmakes_legal", "text", "the move from whose logit it takes most so"),
     Column("unmakes_legal_gap", "number", "by how much (below 0)"),

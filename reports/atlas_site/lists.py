@@ -70,7 +70,7 @@ def boards_script(number: int, units: Sequence[tuple[UnitSheet, Sequence[Column]
             "fact": sheet.words.get("best_fact"),
             "boards": {
                 c.key: [c.head, [shortened(v, 3) for v in c.values]] for c in columns
-                if not c.key.startswith("mean_") and not c.key.endswith("_se")
+                if not c.key.startswith(("mean_", "gap"))
             },
         }  # fmt: skip
     return f"ATLAS_CHUNK({number},{_packed(found)});\n"

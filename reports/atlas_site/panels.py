@@ -43,7 +43,7 @@ MEANS = tuple((f"mean_{s}", f"mean, {s}") for s in STATES)
 HEADS = (("separation_mine", "writes mine less theirs"), ("separation_empty", "writes empty less occupied"),
          ("logit_legal", "logit where legal"), ("logit_illegal", "logit where illegal"))  # fmt: skip
 ADDS = (("adds_legal", "adds where legal"), ("adds_illegal", "adds where illegal"))
-ERRORS = tuple((f"{key}_se", f"± {head.removeprefix('adds ')}") for key, head in ADDS)
+GAP = (("gap", "gap"), ("gap_se", "± gap"))
 
 
 def columns(sheet: UnitSheet, rise) -> list[Column]:
@@ -57,7 +57,7 @@ def columns(sheet: UnitSheet, rise) -> list[Column]:
             Column(f"rise_{s}", head, tuple(None if v != v else v for v in rise[i].tolist()))
             for i, (s, head) in enumerate(zip(RISES, _RISES, strict=True))
         ]
-    names = (*names, *(pair for both in zip(ADDS, ERRORS, strict=True) for pair in both))
+    names = (*names, *ADDS, *GAP)
     own = [Column(key, head, tuple(getattr(square, key) for square in sheet.squares)) for key, head in names]
     own[1:1] = rises
     return [column for column in own if maps.known(column.values)]
@@ -119,7 +119,8 @@ def groups(sheet: UnitSheet, columns: Sequence[Column]) -> dict[str, list[Group]
         ("writes", "What each move’s logit needs of it", ADDS,
          "What it adds to the move’s logit as it is rather than at its ply’s mean, everything after it recomputed: "
          "where the move is legal, and, to compare it with, where the square is empty and the move illegal; relative "
-         f"to the mean of the 60 moves. {sheet.measured.get('ablations', '')}; standard errors are in the table."),
+         f"to the mean of the 60 moves. {sheet.measured.get('ablations', '')}. The table has the gap between the two "
+         "at the same ply, with its standard error."),
     )  # fmt: skip
     made: dict[str, list[Group]] = {"reads": [], "writes": []}
     for section, title, keys, caption in found:
@@ -165,7 +166,7 @@ def needed(sheet: UnitSheet) -> list[tuple[str, str, str]]:
     for name, word in (("makes_legal", "adds most to"), ("unmakes_legal", "takes most from")):
         if name in w:
             counts = f"{f['legal_moves']:.0f} moves beyond chance, {f['control_moves']:.0f} in the control"
-            what = f"logit of {w[name]} where legal less where illegal: the move it {word}; {counts}"
+            what = f"logit of {w[name]} where legal less where illegal, at the same ply: the move it {word}; {counts}"
             found.append((what, small(f[f"{name}_gap"], True), f"± {small(f[f'{name}_se'])}"))
     return found
 

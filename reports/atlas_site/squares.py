@@ -105,9 +105,10 @@ class Square:
                 ],
                 "caption": "What a unit adds to the move’s logit, relative to the mean of the 60 moves, as it is "
                 "rather than at its ply’s mean, everything after it recomputed: where the move is legal, and where "
-                f"the square is empty and it is illegal, ± standard error; gap: the one less the other. {c.measured}: "
+                f"the square is empty and it is illegal, ± standard error; gap: the one less the other at the same "
+                f"ply (one slope on the ply for both). {c.measured}: "
                 f"{c.legal:,} with the move legal, {c.illegal:,} illegal. {passed:,} of {c.tested:,} units have a gap "
-                f"{'above' if sign > 0 else 'below'} 0 beyond chance: p < {ALPHA} over all of them (Welch’s t, "
+                f"{'above' if sign > 0 else 'below'} 0 beyond chance: p < {ALPHA} over all of them (Student’s t, "
                 f"Bonferroni); control, as many empty squares drawn at random in place of the legal ones: {c.control:,}"
                 " units, of either sign. Direct: a neuron’s direct logit for one sd of activation; a head’s "
                 "where legal less where illegal. Follows: a neuron’s rule, or else its best fact.",
