@@ -59,7 +59,7 @@ def results() -> Results:
     )  # fmt: skip
 
 
-def planted_ablations(planted: Sequence[tuple[str, Sequence[str], float, float]], positions: int = 120) -> Ablations:
+def planted_ablations(planted: Sequence[tuple[str, Sequence[str], float, float]], positions: int = 160) -> Ablations:
     """Those of `results`, but with noise for what units add to moves, and causes planted in it.
 
     Args:

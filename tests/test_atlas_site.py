@@ -181,7 +181,7 @@ def test_scripts_hold_what_the_tables_do(site, atlas):
     squares = json.loads(re.fullmatch(r"const SQUARES=(.*);\n", (out / "assets" / "squares.js").read_text())[1])
     reads = questions.reads(atlas, "C0", top=5).found
     assert [row[0] for row in squares["C0"]["reads"][:5]] == [r.unit for r in reads]
-    assert squares["D3"]["raises"] == squares["D3"]["lowers"] == []
+    assert squares["D3"]["separate-legal"] == squares["D3"]["blur-illegal"] == squares["D3"]["legal"] == []
     chunk = (out / "boards" / "0.js").read_text()
     number, own = json.loads("[" + re.fullmatch(r"ATLAS_CHUNK\((.*)\);\n", chunk, re.DOTALL)[1] + "]")
     assert number == 0 and list(own) == data["units"][: lists.CHUNK]

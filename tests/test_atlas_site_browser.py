@@ -154,8 +154,10 @@ def test_a_square_says_who_reads_writes_and_makes_it_legal(opened, made):
     shown = page.locator("#asked tbody th").all_inner_texts()
     asked = [ask(atlas, name, top=10).found for ask in (questions.reads, questions.writes)]
     legal = questions.makes_legal(atlas, name, top=10)
-    asked += [legal.causes.raise_it, legal.causes.lower_it, legal.found]
-    assert shown == [unit.unit for own in asked for unit in own] and legal.causes.raise_it and legal.found
+    for own in (legal.causes.separate, legal.causes.blur):
+        asked += [[cause for cause in own if cause.side == side] for side in ("legal", "illegal")]
+    asked.append(legal.found)
+    assert shown == [unit.unit for own in asked for unit in own] and legal.causes.separate and legal.found
     page.locator(".picker a[data-square=D3]").click()  # a centre square is never played
     assert "no one known" in page.inner_text("#asked")
     page.go_back()

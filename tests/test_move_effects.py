@@ -118,7 +118,7 @@ def test_the_control_of_a_real_run_counts_all_empty_squares(model, games, found)
 
 def test_few_pass_in_the_control_and_planted_ones_do(model):  # noqa: F811
     tally, s, generator = MoveEffects.empty(model.shape), model.shape, torch.Generator().manual_seed(2)
-    for game in range(80):
+    for game in range(200):
         legal = torch.rand(60, generator=generator) < 0.25
         illegal = ~legal & (torch.rand(60, generator=generator) < 0.7)
         both = [torch.randn(s.n_layers, n, 60, generator=generator, dtype=torch.float64) for n in (s.d_mlp, s.n_heads)]
@@ -133,12 +133,12 @@ def test_few_pass_in_the_control_and_planted_ones_do(model):  # noqa: F811
 @pytest.mark.parametrize("same_ply", [True, False])
 def test_the_gap_is_least_squares_and_without_the_ply_welchs_test(model, same_ply):  # noqa: F811
     tally, s, generator = MoveEffects.empty(model.shape), model.shape, torch.Generator().manual_seed(3)
-    legal = torch.rand(50, 60, generator=generator) < 0.3
-    plies = torch.full((50,), 17) if same_ply else torch.randint(5, 54, (50,), generator=generator)
-    values = torch.randn(50, s.n_layers, s.d_mlp, 60, generator=generator, dtype=torch.float64)
+    legal = torch.rand(120, 60, generator=generator) < 0.3
+    plies = torch.full((120,), 17) if same_ply else torch.randint(5, 54, (120,), generator=generator)
+    values = torch.randn(120, s.n_layers, s.d_mlp, 60, generator=generator, dtype=torch.float64)
     values *= 1 + 2 * legal[:, None, None]  # variances differ
     heads = torch.zeros(s.n_layers, s.n_heads, 60, dtype=torch.float64)
-    for row in range(50):
+    for row in range(120):
         tally.add(values[row], heads, legal[row], ~legal[row], legal[row], int(plies[row]))
     found = tally.compare()
     assert (tally.compare("head").p == 1).all()  # nothing is no evidence
@@ -149,7 +149,7 @@ def test_the_gap_is_least_squares_and_without_the_ply_welchs_test(model, same_pl
             right = ttest_ind(y[case], y[~case], equal_var=False)
             assert (gap, p) == (pytest.approx(y[case].mean() - y[~case].mean()), pytest.approx(right.pvalue, rel=1e-5))
             continue
-        columns = np.stack([np.ones(50), case, plies.numpy()], 1)
+        columns = np.stack([np.ones(120), case, plies.numpy()], 1)
         solved = np.linalg.lstsq(columns, y, rcond=None)[0]
         assert gap == pytest.approx(solved[1], abs=1e-7)
         # The sandwich: (X'X)^-1 X' diag(variance of the case) X (X'X)^-1, variances about the line by case

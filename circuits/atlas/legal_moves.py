@@ -1,8 +1,8 @@
-"""Which units make a move legal in the model's eyes: those its logit needs where it is, and those that tell that it is.
+"""Which units make a move legal in the model's eyes: those that separate legal from illegal, and those that tell it.
 
-These are two questions. The first is of causes: what a unit adds to the move's logit where the move is legal, beyond
-what it adds where the square is empty and the move illegal (`circuits.atlas.move_effects`). The second is of what
-neurons are on for. A neuron may tell exactly where a move is legal and yet speak against it.
+These are two questions. The first is of causes: which units lift the move's logit where it is legal, or lower it where
+the square is empty and the move illegal, so that the model tells the two apart (`circuits.atlas.move_effects`). The
+second is of what neurons are on for. A neuron may tell exactly where a move is legal and yet speak against it.
 """
 
 import textwrap
@@ -15,7 +15,7 @@ import pyarrow.compute as pc
 from circuits import notation
 from circuits.atlas.answer_text import NONE, columns, number, paragraph, signed, with_error
 from circuits.atlas.answers import of_layer
-from circuits.atlas.move_effects import ALPHA
+from circuits.atlas.move_effects import ALPHA, FLOOR, LEAST, passes, side
 from circuits.atlas.opened import Atlas
 from circuits.atlas.reading import by_square, edges_at, known, neurons
 from circuits.notation import LABELS
@@ -24,9 +24,10 @@ from circuits.serial import Record
 
 @dataclass(frozen=True)
 class Cause(Record):
-    """A unit on which a move's logit depends; all in logits, with standard errors over games.
+    """A unit that separates legal from illegal positions of a move, or blurs them; logits, standard errors over games.
 
     Attributes:
+        side: "legal" or "illegal", where more of the gap comes from.
         legal, illegal: what it adds where the move is legal; where its square is empty and it is illegal.
         gap: the one less the other at the same ply (`circuits.atlas.move_effects`), so not quite their difference.
         direct: of a neuron, its direct logit for one sd of activation; of a head, where legal less where illegal.
@@ -34,6 +35,7 @@ class Cause(Record):
     """
 
     unit: str
+    side: str
     gap: float
     gap_se: float
     legal: float
@@ -46,24 +48,25 @@ class Cause(Record):
 
 @dataclass(frozen=True)
 class Causes(Record):
-    """The units whose gap is beyond chance: p < `ALPHA` over all of them (Bonferroni).
+    """The units whose gap passes: at least `FLOOR` logits, and beyond chance over all units of the model.
 
     Attributes:
-        tested: units; raising, lowering: how many passed, of which those with the largest gaps are given.
-        legal, illegal: positions, one a game.
-        control: of all units of the atlas, those that pass when as many empty squares drawn at random stand for the
-            legal ones.
+        tested: units of the model; looked_at: of these, those in the atlas and the layer asked for.
+        legal, illegal: positions, one a game; where either are fewer than `LEAST`, nothing passes.
+        control: units of the model that pass when as many empty squares drawn at random stand for the legal ones.
+        separating, blurring: how many passed with a gap above and below 0; of these the largest are given.
     """
 
     measured: str
     tested: int
+    looked_at: int
     legal: int
     illegal: int
     control: int
-    raising: int
-    lowering: int
-    raise_it: tuple[Cause, ...]
-    lower_it: tuple[Cause, ...]
+    separating: int
+    blurring: int
+    separate: tuple[Cause, ...]
+    blur: tuple[Cause, ...]
 
 
 @dataclass(frozen=True)
@@ -101,9 +104,9 @@ class Legal(Record):
 
 @dataclass(frozen=True)
 class MakesLegal(Record):
-    """Which units a move's logit needs where it is legal, and which neurons are on there.
+    """Which units separate legal from illegal positions of a move, and which neurons are on where it is legal.
 
-    ``causes``: None where the atlas has no ablations with the move legal at two positions and illegal at two.
+    ``causes``: None where no unit was ablated with the move legal at two positions and illegal at two.
     """
 
     square: str
@@ -121,55 +124,79 @@ class MakesLegal(Record):
             f"held out: {self.measured}",
             "",
         ]
-        head = ["unit", "fact", "F1", "95 %", "prec.", "recall", "skill", "chance", "logit", "gap", "lowered by"]
+        gaps = self.causes is not None
+        head = [
+            "unit",
+            "fact",
+            "F1",
+            "95 %",
+            "prec.",
+            "recall",
+            "skill",
+            "chance",
+            "logit",
+            *["gap"] * gaps,
+            "lowered by",
+        ]
         rows = [
             [r.unit, r.fact, number(r.f1), f"[{r.f1_low:.2f}, {r.f1_high:.2f}]", number(r.precision), number(r.recall),
-             number(r.skill), number(r.shuffled_skill), signed(r.logit), signed(r.gap),
+             number(r.skill), number(r.shuffled_skill), signed(r.logit),
+             *[with_error(r.gap, r.gap_se)] * gaps,
              ", ".join(f"{i.unit} {i.effect:+.2f}" for i in r.inhibitors[:1]) or NONE]
             for r in self.found
         ]  # fmt: skip
-        lines += columns(head, rows, text=(0, 1, 10))
+        lines += columns(head, rows, text=(0, 1, len(head) - 1))
         lines += ["", *paragraph(
             "F1 of 'activation > threshold' against the fact, 95 % interval over games; skill: how far F1 "
             "gets from an always-on neuron's to 1; chance: skill of the same search on "
             f"shuffled activations. logit: direct, of {self.square}, for one sd of activation; below 0: on where the "
-            "move is legal, and against it. gap: as above, beyond chance or not. lowered by: the earlier "
-            "neuron that lowers it most, its pre-activation for one sd of the other's activation."
+            f"move is legal, and against it.{' gap: as above, whether or not it passes.' * gaps} lowered by: the "
+            "earlier neuron that lowers it most, its pre-activation for one sd of the other's activation."
         )]  # fmt: skip
         return "\n".join(lines)
 
     def _causes(self) -> list[str]:
         c = self.causes
         if c is None:
-            return [f"What {self.square}'s logit needs where it is legal: no ablations in this atlas tell"]
+            return [
+                f"Who separates legal from illegal {self.square} is not known: too few positions were ablated, or none"
+            ]
         lines = [
-            f"Units that make {self.square}'s logit higher where it is legal than where it is not: {c.raising:,} of "
-            f"{c.tested:,}{of_layer(self.layer)}",
-            f"measured on {c.measured}: {c.legal:,} with {self.square} legal, {c.illegal:,} with it empty and illegal",
-            "",
+            f"Units that separate legal from illegal {self.square}: {c.separating:,} of {c.looked_at:,}"
+            f"{of_layer(self.layer)}",
+            f"measured on {c.measured}: {c.legal:,} with {self.square} legal, {c.illegal:,} with it empty and illegal"
+            + (f"; fewer than {LEAST}, so nothing is said" if min(c.legal, c.illegal) < LEAST else ""),
         ]
-        head = ["unit", "gap", "where legal", "illegal", "direct", "follows"]
-        for own, title in ((c.raise_it, None), (c.lower_it, f"Units that make it lower: {c.lowering:,}")):
+        shown = (
+            (c.separate, "legal", "lift it where it is legal"), (c.separate, "illegal", "lower it where it is not"),
+            (c.blur, "legal", f"blur them, of {c.blurring:,}: lower it where it is legal"),
+            (c.blur, "illegal", f"blur them, of {c.blurring:,}: lift it where it is not"),
+        )  # fmt: skip
+        for own, where, title in shown:
             rows = [
                 [x.unit, with_error(x.gap, x.gap_se), with_error(x.legal, x.legal_se),
                  with_error(x.illegal, x.illegal_se), signed(x.direct),
                  textwrap.shorten(x.follows or NONE, 34, placeholder=" …")]
-                for x in own
+                for x in own if x.side == where
             ]  # fmt: skip
-            lines += ([] if title is None else ["", title, ""]) + columns(head, rows)
+            if rows:
+                lines += ["", title, *columns(["unit", "gap", "legal", "illegal", "direct", "follows"], rows)]
         return [*lines, "", *paragraph(
-            "where legal, illegal: what the unit adds to the move's logit (relative to the mean of the 60 moves) as it "
-            "is rather than at its ply's mean, everything after it recomputed, ± standard error; gap: the one less the "
-            "other at the same ply (one slope on the ply for both). Given are gaps beyond chance: p < "
-            f"{ALPHA} over all {c.tested:,} units (Student's t, Bonferroni); "
-            f"where as many empty squares drawn at random stand for the legal ones, {c.control:,} of all units pass. "
-            "direct: of a neuron, logit for one sd of activation; of a head, where legal "
-            "less where illegal: the path to the logits alone."
+            "legal, illegal: what the unit adds to the move's logit (relative to the mean of the 60 moves) where it is "
+            "legal, and where the square is empty and it is not: as it is less at its ply's mean, everything after it "
+            "recomputed, ± standard error. gap: the one less the other at the same ply (one slope on the ply for "
+            f"both); given are those of {FLOOR} logits or more, p < {ALPHA} over the model's {c.tested:,} units "
+            "(Student's t, Bonferroni). Control, as many empty squares drawn at random for the legal ones: "
+            f"{c.control:,} pass. A gap may also come of later layers that answer differently to the same change. "
+            "direct: of a neuron, logit for one sd of activation; of a head, where legal less where illegal: the path "
+            "to the logits alone."
         )]  # fmt: skip
 
 
 def makes_legal(atlas: Atlas, square: str, layer: int | None = None, top: int = 20) -> MakesLegal:
-    """The units that a move's logit needs where it is legal, and the neurons that are on there, best F1 first.
+    """The units that separate legal from illegal positions of a move, and the neurons that are on where it is legal.
+
+    Those by the size of their gap, these by F1.
 
     Each neuron with the first of its facts that is of this move, in the order of the training games.
 
@@ -221,7 +248,8 @@ class _Effects:
         self.gap, self.gap_se, self.p = (column(name) for name in ("gap", "gap_se", "gap_p"))
         self.logit = column("logit")
         self.direct = np.where(np.isnan(self.logit), column("logit_legal") - column("logit_illegal"), self.logit)
-        self.counts = [column(name)[:1].sum() for name in ("ablated_legal", "ablated_illegal", "control_units")]
+        first = (column(name)[:1] for name in ("tested_units", "ablated_legal", "ablated_illegal", "control_units"))
+        self.counts = [int(values[0]) if len(values) and not np.isnan(values[0]) else 0 for values in first]
 
     def of(self, unit: str) -> dict[str, float | None]:
         i = self.row[unit]
@@ -229,14 +257,13 @@ class _Effects:
 
     def causes(self, layer: int | None, top: int) -> Causes | None:
         """Of the units of a layer, or of all, those whose gap is beyond chance."""
-        tested = ~np.isnan(self.gap)
+        here = ~np.isnan(self.gap)
         if layer is not None:
-            tested &= self.units["layer"].to_numpy() == layer
-        n = int(tested.sum())
-        if not n:
+            here &= self.units["layer"].to_numpy() == layer
+        if not here.any():
             return None
-        legal, illegal, control = (int(x) for x in self.counts)
-        passed = tested & (self.p * n < ALPHA)
+        tested, legal, illegal, control = self.counts
+        passed = here & passes(self.gap, self.p, tested)
         names = list(self.row)
         statuses, rules, facts = (self.units[name].to_pylist() for name in ("rule_status", "rule", "best_fact"))
         follows = [
@@ -248,12 +275,13 @@ class _Effects:
             own = (passed & (sign * self.gap > 0)).nonzero()[0]
             chosen = own[np.argsort(-abs(self.gap[own]), kind="stable")][:top]
             return len(own), tuple(
-                Cause(names[i], *(float(getattr(self, f)[i]) for f in fields), known(self.direct[i]), follows[i])
+                Cause(
+                    names[i], side(self.gap[i], self.legal[i]), *(float(getattr(self, f)[i]) for f in fields),
+                    known(self.direct[i]), follows[i],
+                )
                 for i in chosen
-            )
+            )  # fmt: skip
 
-        raising, lowering = strongest(1), strongest(-1)
-        return Causes(
-            self.atlas.measured.get("ablations", NONE), n, legal, illegal, control, raising[0], lowering[0],
-            raising[1], lowering[1],
-        )  # fmt: skip
+        (separating, separate), (blurring, blur) = strongest(1), strongest(-1)
+        measured = self.atlas.measured.get("ablations", NONE)
+        return Causes(measured, tested, int(here.sum()), legal, illegal, control, separating, blurring, separate, blur)

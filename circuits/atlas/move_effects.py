@@ -14,8 +14,12 @@ With one slope b on the ply t for both cases,
 y, t means, s^2 the variances about the line, var b = sum of s^2 S_tt / (S_tt)^2; p by Student's t with Welch's and
 Satterthwaite's degrees of freedom. Without the line this is Welch's test.
 
-As a control, in every position as many empty squares as there are legal moves are drawn at random and stand for them:
-what passes for a difference between those and the other empty squares is chance.
+A gap passes if it is at least `FLOOR` logits and beyond chance over all units looked at (Bonferroni): with enough
+positions anything that goes with the board near a square passes the second alone. As a control, in every position as
+many empty squares as there are legal moves are drawn at random and stand for them.
+
+What a gap cannot tell: whether the unit itself differs between the cases, or later layers answer differently to the
+same change; and the error of the mean that the unit is set to is not in the standard errors.
 """
 
 from collections.abc import Mapping
@@ -35,8 +39,12 @@ from circuits.notation import N_MOVES
 WHERE = ("legal", "illegal", "drawn")
 #: pairs that are compared: the real one, and the control ("left": empty and not drawn)
 REAL, CONTROL = ("legal", "illegal"), ("drawn", "left")
-#: chance that any of the units, or moves, looked at passes where none differs
+#: chance that any of the units looked at passes at a square where none differs
 ALPHA = 0.05
+#: logits: a tenth on the odds of a move
+FLOOR = 0.1
+#: positions of each case, of which there must be so many before anything is called beyond chance
+LEAST = 20
 #: the ply that plies are counted from
 MIDDLE = 29
 #: steps of the sums of effects, of their squares (one below 4e-6 logits squares to 0), and of effect times ply
@@ -176,8 +184,9 @@ class MoveEffects:
             df = square**2 / sum(part**2 / np.maximum(n, 1) for part, n in parts)
             gap, se = one.y - other.y - slope * apart, np.sqrt(square)
             p = np.where(square == 0, 1.0, 2 * student.sf(abs(gap) / se, df))
-        known = np.minimum(one.n, other.n) > 1
-        return Compared(*(np.where(known, values, np.nan) for values in (gap, se, p)))
+        fewest = np.minimum(one.n, other.n)
+        gap, se = (np.where(fewest > 1, values, np.nan) for values in (gap, se))
+        return Compared(gap, se, np.where(fewest >= LEAST, p, np.nan))
 
     def _case(self, where: str, kind: str, layers: slice) -> "_Case":
         if where not in (*WHERE, *CONTROL) or kind not in ("neuron", "head"):
@@ -210,9 +219,25 @@ class _Case:
 
 @dataclass(frozen=True, eq=False)
 class Compared:
-    """By unit and move: the gap in logits, its standard error, and how often one as large comes of chance (two-sided);
-    NaN where a case has fewer than two positions."""
+    """By unit and move: the gap in logits, its standard error, and how often one as large comes of chance (two-sided).
+
+    NaN where a case has fewer than two positions, the last where it has fewer than `LEAST`.
+    """
 
     gap: Float[np.ndarray, "layer unit move=60"]
     se: Float[np.ndarray, "layer unit move=60"]
     p: Float[np.ndarray, "layer unit move=60"]
+
+    def passes(self, units: int) -> Bool[np.ndarray, "layer unit move=60"]:
+        """Gaps of at least `FLOOR` logits that are beyond chance, so many units having been looked at."""
+        return passes(self.gap, self.p, units)
+
+
+def passes(gap: Float[np.ndarray, "*shape"], p: Float[np.ndarray, "*shape"], units: int) -> Bool[np.ndarray, "*shape"]:
+    """As `Compared.passes`; what is not known does not pass."""
+    return (abs(gap) >= FLOOR) & (p * units < ALPHA)
+
+
+def side(gap: float, legal: float) -> str:
+    """Where more of a gap comes from: "legal", where the move is, or "illegal"; ``legal``: what is added there."""
+    return "legal" if legal * gap > 0 and abs(legal) >= abs(gap) / 2 else "illegal"

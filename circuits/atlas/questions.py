@@ -2,7 +2,7 @@
 
     reads(atlas, "C0", state="mine")   which neurons depend on what a square holds
     writes(atlas, "C0")                which units write about it, and to its move's logit
-    makes_legal(atlas, "C0")           which units its logit needs where it is legal, which neurons are on there
+    makes_legal(atlas, "C0")           which units separate legal from illegal, which tell that it is legal
     like(atlas, "L5N404")              which neurons do the same, or do it on the image of the board
     unit(atlas, "L5N404")              everything there is of one unit
     board(atlas)                       what the probes read of the board, point by point

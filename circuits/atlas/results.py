@@ -44,6 +44,12 @@ class Results:
     units: tuple[Unit, ...] | None
     provenance: dict[str, Any]
 
+    @property
+    def every(self) -> int:
+        """Neurons and heads of the model, whether they get rows or not."""
+        shape = self.model.shape
+        return shape.n_layers * (shape.d_mlp + shape.n_heads)
+
     def neurons(self, layer: int) -> list[int]:
         """Numbers of a layer's neurons that get rows, ascending."""
         return self._chosen(layer, "neuron", self.model.shape.d_mlp)

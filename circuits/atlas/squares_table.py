@@ -15,7 +15,7 @@ import pyarrow as pa
 import torch
 from jaxtyping import Float
 
-from circuits.atlas.move_effects import ALPHA, CONTROL, REAL
+from circuits.atlas.move_effects import ALPHA, CONTROL, FLOOR, LEAST, REAL
 from circuits.atlas.results import Results
 from circuits.atlas.table_columns import Column, Words, empty, table
 from circuits.extremes import unpack
@@ -77,9 +77,11 @@ COLUMNS = (
     Column("adds_illegal_se", "number", "its standard error over games"),
     Column("gap", "number", "adds_legal less adds_illegal at the same ply (one slope on the ply for both), logits"),
     Column("gap_se", "number", "its standard error over games"),
-    Column("gap_p", "number", "how often a gap as large comes of chance, two-sided (Student's t, Welch-Satterthwaite)"),
-    Column("control_units", "count", "units whose gap passes for beyond chance here when as many empty squares drawn "
-           f"at random stand for the legal ones: p < {ALPHA} over all units; the same for all units"),
+    Column("gap_p", "number", "how often a gap as large comes of chance, two-sided (Student's t, Welch-Satterthwaite); "
+           f"null where the move was legal, or illegal, at fewer than {LEAST} positions"),
+    Column("tested_units", "count", "units of the model, all of which were ablated; the same everywhere"),
+    Column("control_units", "count", "units whose gap passes here when as many empty squares drawn at random stand for "
+           f"the legal ones: at least {FLOOR} logits, p < {ALPHA} over all units; the same for all units"),
 )  # fmt: skip
 
 
@@ -110,7 +112,8 @@ def squares_table(results: Results, about: dict) -> pa.Table:
         counts[:, list(PLAYABLE)] = results.ablations.moves.positions[:2].numpy()
         for where, row in zip(REAL, counts, strict=True):
             found[f"ablated_{where}"] = np.tile(row, units)
-        found["control_units"] = np.tile(_control(results, units), units)
+        found["tested_units"] = np.full(units * N_SQUARES, results.every)
+        found["control_units"] = np.tile(_control(results), units)
     for column in COLUMNS:
         if any(column.name in part for part in parts):
             own = (part.get(column.name, np.full(_rows(part), np.nan)) for part in parts)
@@ -153,13 +156,13 @@ def _heads(results: Results, layer: int, chosen: Sequence[int]) -> dict[str, np.
     } | adds  # fmt: skip
 
 
-def _control(results: Results, units: int) -> np.ndarray:
-    """[square] how many of the units pass in the control."""
-    found = np.zeros(N_SQUARES, dtype=np.int64)
-    for layer in results.layers:
-        for kind, chosen in (("neuron", results.neurons(layer)), ("head", results.heads(layer))):
-            p = results.ablations.moves.compare(kind, slice(layer, layer + 1), CONTROL).p[0, chosen]
-            found[list(PLAYABLE)] += (p * units < ALPHA).sum(0)
+def _control(results: Results) -> np.ndarray:
+    """[square] how many of all units pass in the control."""
+    found, moves = np.zeros(N_SQUARES, dtype=np.int64), results.ablations.moves
+    for kind in ("neuron", "head"):
+        for layer in range(results.model.shape.n_layers):
+            compared = moves.compare(kind, slice(layer, layer + 1), CONTROL)
+            found[list(PLAYABLE)] += compared.passes(results.every)[0].sum(0)
     return found
 
 

@@ -176,19 +176,17 @@ class UnitSheet(Record):
         return [*lines, *self._legal(), "", *self._squares(), *self._edges(), *self._examples()]
 
     def _legal(self) -> list[str]:
-        """The moves that it makes legal, or works against."""
+        """The moves whose legal positions it separates from illegal ones, or blurs."""
         f, w = self.figures, self.words
-        if "legal_moves" not in f:
-            return []
-        said = ", ".join(
-            f"{w[name]} {with_error(f[f'{name}_gap'], f[f'{name}_se'])}"
-            for name in ("makes_legal", "unmakes_legal") if name in w
-        )  # fmt: skip
-        return _line(
-            "makes legal", f"{said or 'no move'} (what it adds to the logit where legal less where illegal, in all, ± "
-            f"standard error; {f['legal_moves']:.0f} of 60 moves beyond chance, {f['control_moves']:.0f} "
-            "in the control)",
-        )  # fmt: skip
+        lines = []
+        for name, does in (("separates", {"legal": "lifts it where legal", "illegal": "lowers it where not"}),
+                           ("blurs", {"legal": "lowers it where legal", "illegal": "lifts it where not"})):  # fmt: skip
+            if name in w:
+                lines += _line(
+                    name, f"legal from illegal {w[name]} most: gap {with_error(f[f'{name}_gap'], f[f'{name}_se'])} in "
+                    f"all (logits), {does[w[f'{name}_side']]}",
+                )  # fmt: skip
+        return lines
 
     def _squares(self) -> list[str]:
         best = sorted((s for s in self.squares if s.state_r2 is not None), key=lambda s: -s.state_r2)[:SHOWN]

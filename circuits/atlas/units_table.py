@@ -7,7 +7,7 @@ import numpy as np
 import pyarrow as pa
 import torch
 
-from circuits.atlas.move_effects import ALPHA, CONTROL, REAL, MoveEffects
+from circuits.atlas.move_effects import ALPHA, FLOOR, MoveEffects, side
 from circuits.atlas.results import Results
 from circuits.atlas.squares_table import EMPTY as EMPTY_FACT
 from circuits.atlas.squares_table import MINE, conditional_means, deviation, logits
@@ -17,7 +17,7 @@ from circuits.extremes import unpack
 from circuits.head_sources import CATEGORIES
 from circuits.heads import kind_of
 from circuits.mining import FIXED_POINT
-from circuits.notation import LABELS, N_MOVES, PLAYABLE, Unit
+from circuits.notation import LABELS, PLAYABLE, Unit
 from circuits.patterns import FACTS
 
 #: (name in the tables of ablations, column, its standard error, what it is)
@@ -86,16 +86,15 @@ COLUMNS = (
     *(column for _, name, about in ABLATED for column in (
         Column(name, "number", about), Column(
             f"{name}_se", "number", "its standard error over games; 0 stands for less than 2e-7"))),
-    Column("makes_legal", "text", "the move to whose logit it adds most where it is legal beyond where its square is "
-                                  "empty and it is illegal; null where no move is beyond chance"),
-    Column("makes_legal_gap", "number", "by how much, in logits (gap of the table squares)"),
-    Column("makes_legal_se", "number", "standard error of that over games"),
-    Column("unmakes_legal", "text", "the move from whose logit it takes most so"),
-    Column("unmakes_legal_gap", "number", "by how much (below 0)"),
-    Column("unmakes_legal_se", "number", "standard error of that over games"),
-    Column("legal_moves", "count", f"moves whose gap is beyond chance: p < {ALPHA} over the 60 moves (Welch's t, "
-                                   "Bonferroni)"),
-    Column("control_moves", "count", "the same when as many empty squares drawn at random stand for the legal ones"),
+    *(column for name, most, side in (
+        ("separates", "largest gap above 0", "legal: lifts it where it is legal; illegal: lowers it where not"),
+        ("blurs", "lowest gap below 0", "legal: lowers it where it is legal; illegal: lifts it where not"),
+    ) for column in (
+        Column(name, "text", f"the move with the {most} (table squares) of those that pass: at least {FLOOR} logits, "
+                             f"p < {ALPHA} over all units; null where none does"),
+        Column(f"{name}_gap", "number", "that gap, in logits"),
+        Column(f"{name}_se", "number", "its standard error over games"),
+        Column(f"{name}_side", "text", f"where more of that gap comes from: {side}"))),
     # heads
     Column("head_kind", "text", "heads: last, first, mine, theirs or mixed (circuits.heads), held-out games"),
     Column("head_agreement", "number", "heads: share of held-out games whose own attention gives that kind"),
@@ -228,22 +227,23 @@ def _ablated(results: Results, layer: int, kind: str) -> list[dict[str, Any]]:
         columns[column] = found.mean(name, kind)[layer].tolist()
         columns[f"{column}_se"] = found.se(name, kind)[layer].tolist()
     columns["ablated_positions"] = [found.positions] * len(columns["kl"])
-    columns |= _made_legal(found.moves, layer, kind)
+    columns |= _gaps(found.moves, layer, kind, results.every)
     return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
 
 
-def _made_legal(moves: MoveEffects, layer: int, kind: str) -> dict[str, list]:
-    """The moves that the units of a layer make legal, and work against, most."""
-    real, control = (moves.compare(kind, slice(layer, layer + 1), pair) for pair in (REAL, CONTROL))
-    sure, by_chance = (own.p[0] * N_MOVES < ALPHA for own in (real, control))
-    found: dict[str, list] = {"legal_moves": sure.sum(1).tolist(), "control_moves": by_chance.sum(1).tolist()}
-    for name, sign in (("makes_legal", 1), ("unmakes_legal", -1)):
-        size = np.where(sure, sign * real.gap[0], 0.0)
+def _gaps(moves: MoveEffects, layer: int, kind: str, units: int) -> dict[str, list]:
+    """The moves whose legal positions the units of a layer separate from illegal ones, and blur, most."""
+    own, found = slice(layer, layer + 1), {}
+    compared, legal = moves.compare(kind, own), moves.mean("legal", kind, own)[0].numpy()
+    gap, passed = compared.gap[0], compared.passes(units)[0]
+    for name, sign in (("separates", 1), ("blurs", -1)):
+        size = np.where(passed, sign * gap, 0.0)
         best = size.argmax(1)
         here = [(i, m) if size[i, m] > 0 else None for i, m in enumerate(best)]
         found[name] = [at and LABELS[PLAYABLE[at[1]]] for at in here]
-        for end, values in (("gap", real.gap[0]), ("se", real.se[0])):
+        for end, values in (("gap", gap), ("se", compared.se[0])):
             found[f"{name}_{end}"] = [at and float(values[at]) for at in here]
+        found[f"{name}_side"] = [at and side(gap[at], legal[at]) for at in here]
     return found
 
 

@@ -43,11 +43,13 @@ def finds(sheets: Sheets) -> list[Find]:
               "share of what the whole stream there tells, 95 % over games; " + measured.get("heads", ""),
               lambda u: percent(u["separation_mine_share"]) + " " + interval(u, "separation_mine_share", percent),
               lambda u: u["head_kind"] or ""),
-        _find(sheets, "Make a move legal", np.ones(len(sheets), dtype=bool), "makes_legal_gap",
-              "what the unit adds to the move’s logit where legal beyond where it is not, ± standard error, of units "
-              "with such a move beyond chance; " + measured.get("ablations", ""),
-              lambda u: f"{with_error(u['makes_legal_gap'], u['makes_legal_se'])}",
-              lambda u: f"makes {u['makes_legal']} legal"),
+        _find(sheets, "Separate a move’s legal positions from illegal ones", np.ones(len(sheets), dtype=bool),
+              "separates_gap",
+              "what the unit adds to the move’s logit where it is legal less where the square is empty and it is "
+              "illegal, at the same ply, ± standard error; " + measured.get("ablations", ""),
+              lambda u: with_error(u["separates_gap"], u["separates_se"]),
+              lambda u: f"{'lifts' if u['separates_side'] == 'legal' else 'lowers'} {u['separates']} where it is "
+                        f"{u['separates_side']}"),
         _find(sheets, "Strongest on one move", neuron, "raises_logit",
               "direct logit for one sd of activation; " + measured["pass"],
               lambda u: small(u["raises_logit"], True), lambda u: f"raises {u['raises']}"),

@@ -19,8 +19,8 @@ CHUNK = 64
 LISTED = (
     ("status", "rule_status", None), ("rule", "rule", None), ("r2", "rule_r2", 6), ("fact", "best_fact", None),
     ("f1", "best_f1", 6), ("skill", "best_skill", 6), ("kl", "kl", 6), ("raises", "raises", None),
-    ("logit", "raises_logit", 6), ("lowers", "lowers", None), ("makes", "makes_legal", None),
-    ("gap", "makes_legal_gap", 6), ("unmakes", "unmakes_legal", None), ("square", "state_square", None),
+    ("logit", "raises_logit", 6), ("lowers", "lowers", None), ("separates", "separates", None),
+    ("gap", "separates_gap", 6), ("blurs", "blurs", None), ("square", "state_square", None),
     ("state", "state_r2", 6), ("ply", "ply_r2", 6), ("head", "head_kind", None),
     ("share", "separation_mine_share", 6),
 )  # fmt: skip
@@ -84,8 +84,8 @@ FIGURES = {
     "best_f1": "F1 of its best fact, held out", "best_skill": "skill of its best fact",
     "shuffled_skill": "the same search, shuffled activations", "raises_logit": "most raised move, logit per sd",
     "lowers_logit": "most lowered move, logit per sd", "kl": "KL without it, nats", "kl_se": "its standard error",
-    "kl_direct": "KL by the direct path", "makes_legal_gap": "most to a move’s logit where legal less where not",
-    "unmakes_legal_gap": "most from one", "legal_change": "change of probability on legal moves",
+    "kl_direct": "KL by the direct path", "separates_gap": "largest gap between a move’s legal and illegal positions",
+    "blurs_gap": "lowest gap", "legal_change": "change of probability on legal moves",
     "tv": "pattern from its ply’s mean", "tv_uniform": "pattern from equal attention",
     "separation_mine": "writes mine less theirs", "separation_mine_share": "its share of the stream’s",
     "separation_empty": "writes empty less occupied", "logit_gap": "logit of legal less illegal moves",

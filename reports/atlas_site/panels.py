@@ -116,7 +116,7 @@ def groups(sheet: UnitSheet, columns: Sequence[Column]) -> dict[str, list[Group]
              f"relative to the mean over the 60 moves. {measured}."),
         )  # fmt: skip
     found += (
-        ("writes", "What each move’s logit needs of it", ADDS,
+        ("writes", "What it adds to each move’s logit, in all", ADDS,
          "What it adds to the move’s logit as it is rather than at its ply’s mean, everything after it recomputed: "
          "where the move is legal, and, to compare it with, where the square is empty and the move illegal; relative "
          f"to the mean of the 60 moves. {sheet.measured.get('ablations', '')}. The table has the gap between the two "
@@ -163,10 +163,9 @@ def needed(sheet: UnitSheet) -> list[tuple[str, str, str]]:
         for what, name, write in rows
         if name in f
     ]
-    for name, word in (("makes_legal", "adds most to"), ("unmakes_legal", "takes most from")):
+    for name, which in (("separates", "largest above 0"), ("blurs", "lowest below 0")):
         if name in w:
-            counts = f"{f['legal_moves']:.0f} moves beyond chance, {f['control_moves']:.0f} in the control"
-            what = f"logit of {w[name]} where legal less where illegal, at the same ply: the move it {word}; {counts}"
+            what = f"logit of {w[name]}, legal less empty and illegal at the same ply: of such gaps the {which}"
             found.append((what, small(f[f"{name}_gap"], True), f"± {small(f[f'{name}_se'])}"))
     return found
 

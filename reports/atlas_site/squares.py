@@ -9,7 +9,7 @@ from typing import Any
 from circuits.atlas import questions
 from circuits.atlas.answers import Reads, Writes
 from circuits.atlas.legal_moves import Cause, MakesLegal
-from circuits.atlas.move_effects import ALPHA
+from circuits.atlas.move_effects import ALPHA, FLOOR
 from circuits.atlas.opened import Atlas
 from circuits.notation import CENTRE, LABELS
 from reports.atlas_site.unit_words import small, with_error
@@ -18,6 +18,25 @@ from reports.text import fixed
 TOP = 20
 #: so many of each for the scripts' panel
 BRIEF = 10
+
+
+#: (list of causes, where more of the gap comes from, title)
+SECTIONS = (
+    ("separate", "legal", "Who makes it legal: lifts it where it is legal"),
+    ("separate", "illegal", "Who makes it legal: lowers it where it is not"),
+    ("blur", "legal", "Who works against that: lowers it where it is legal"),
+    ("blur", "illegal", "Who works against that: lifts it where it is not"),
+)
+CAUSES = (
+    "What a unit adds to the move’s logit, relative to the mean of the 60 moves, as it is rather than at its ply’s "
+    "mean, everything after it recomputed: where the move is legal, and where the square is empty and it is illegal, "
+    "± standard error. Gap: the one less the other at the same ply (one slope on the ply for both). {measured}: "
+    "{legal:,} with the move legal, {illegal:,} empty and illegal. {passed:,} units have a gap {sign} 0 of {floor} "
+    "logits or more that is beyond chance, p < {alpha} over the model’s {tested:,} (Student’s t, Bonferroni); here are "
+    "the largest of these. Control, as many empty squares drawn at random for the legal ones: {control:,}. A gap may "
+    "also come of later layers that answer differently to the same change. Direct: a neuron’s direct logit for one sd "
+    "of activation; a head’s where legal less where illegal. Follows: a neuron’s rule, or else its best fact."
+)
 
 
 class Square:
@@ -34,14 +53,18 @@ class Square:
         return {
             "reads": [[r.unit, f"R² {small(r.r2)}", r.best_fact or ""] for r in self.reads.found[:BRIEF]],
             "writes": [[w.unit, _writes(w), w.best_fact or ""] for w in self.writes.found[:BRIEF]],
-            "raises": [[c.unit, with_error(c.gap, c.gap_se), c.follows or ""] for c in self._causes(1)[:BRIEF]],
-            "lowers": [[c.unit, with_error(c.gap, c.gap_se), c.follows or ""] for c in self._causes(-1)[:BRIEF]],
+            **{
+                f"{name}-{side}": [
+                    [c.unit, with_error(c.gap, c.gap_se), c.follows or ""] for c in self._causes(name, side)[:BRIEF]
+                ]
+                for name, side, _ in SECTIONS
+            },
             "legal": [[r.unit, f"F1 {fixed(r.f1)}", r.fact] for r in (self.legal.found if self.legal else ())[:BRIEF]],
         }
 
-    def _causes(self, sign: int) -> tuple[Cause, ...]:
+    def _causes(self, name: str, side: str) -> list[Cause]:
         causes = self.legal.causes if self.legal else None
-        return () if causes is None else causes.raise_it if sign > 0 else causes.lower_it
+        return [] if causes is None else [cause for cause in getattr(causes, name) if cause.side == side]
 
     def tables(self) -> list[dict[str, Any]]:
         """The page's tables: title, caption, head, rows of (unit, cells), the Python line."""
@@ -86,32 +109,26 @@ class Square:
                 f"units; its direct logit of the move where legal, and where empty and illegal, less the ply’s mean "
                 f"and relative to the mean of the 60 moves. {w.measured_heads}.",
             })  # fmt: skip
-        for sign, name, title in (
-            (1, "raise_it", "Who makes it legal"), (-1, "lower_it", "Who works the other way"),
-        ):  # fmt: skip
-            if not (own := self._causes(sign)):
+        for name, side, title in SECTIONS:
+            if not (own := self._causes(name, side)):
                 continue
             c = self.legal.causes
-            passed = c.raising if sign > 0 else c.lowering
             found.append({
-                "id": name.replace("_", "-"), "title": title,
-                "python": f'questions.makes_legal(atlas, "{self.name}").causes.{name}',
-                "head": ("gap", "where legal", "where illegal", "direct", "follows"),
+                "id": f"{name}-{side}", "title": title,
+                "python": f'[c for c in questions.makes_legal(atlas, "{self.name}").causes.{name} '
+                          f'if c.side == "{side}"]',
+                "head": ("gap", "where legal", "empty, illegal", "direct", "follows"),
                 "rows": [
                     (x.unit, [*(with_error(*pair) for pair in ((x.gap, x.gap_se), (x.legal, x.legal_se),
                                                                (x.illegal, x.illegal_se))),
                               small(x.direct, True), x.follows or "–"])
                     for x in own
                 ],
-                "caption": "What a unit adds to the move’s logit, relative to the mean of the 60 moves, as it is "
-                "rather than at its ply’s mean, everything after it recomputed: where the move is legal, and where "
-                f"the square is empty and it is illegal, ± standard error; gap: the one less the other at the same "
-                f"ply (one slope on the ply for both). {c.measured}: "
-                f"{c.legal:,} with the move legal, {c.illegal:,} illegal. {passed:,} of {c.tested:,} units have a gap "
-                f"{'above' if sign > 0 else 'below'} 0 beyond chance: p < {ALPHA} over all of them (Student’s t, "
-                f"Bonferroni); control, as many empty squares drawn at random in place of the legal ones: {c.control:,}"
-                " units, of either sign. Direct: a neuron’s direct logit for one sd of activation; a head’s "
-                "where legal less where illegal. Follows: a neuron’s rule, or else its best fact.",
+                "caption": CAUSES.format(
+                    measured=c.measured, legal=c.legal, illegal=c.illegal, tested=c.tested, control=c.control,
+                    passed=c.separating if name == "separate" else c.blurring,
+                    floor=FLOOR, alpha=ALPHA, sign="above" if name == "separate" else "below",
+                ),
             })  # fmt: skip
         if self.legal and self.legal.found:
             m = self.legal
@@ -127,8 +144,8 @@ class Square:
                 ],
                 "caption": "Neurons that are on where the move is legal, in one way or any: F1 of “activation above a "
                 f"threshold” against that fact, {m.measured}; {m.neurons:,} neurons have such a fact among their best. "
-                "Logit: of the move, direct, for one sd of activation. Gap: as above, whether or not it is beyond "
-                "chance. Below 0, the neuron tells that the move is legal, and speaks against it.",
+                "Logit: of the move, direct, for one sd of activation. Gap: as above, whether or not it passes. "
+                "Logit below 0: the neuron tells that the move is legal, and speaks against it.",
             })  # fmt: skip
         return found
 

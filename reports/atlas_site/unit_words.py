@@ -46,7 +46,7 @@ def small(value: float | None, sign: bool = False) -> str:
 
 def with_error(value: float | None, error: float | None) -> str:
     """A figure ± its standard error, to two digits of the latter; or a dash."""
-    return answer_text.with_error(value, error).replace("-", MINUS)
+    return answer_text.with_error(value, error).replace("-", MINUS).replace(" ± ", "\u00a0±\u00a0")
 
 
 def interval(figures: Mapping[str, Any], name: str, write=lambda v: fixed(v, 2)) -> str:
@@ -74,8 +74,10 @@ def _neuron(sheet: UnitSheet, rule: dict[str, Any] | None) -> str:
     if not f["sd"]:
         return "Never varies: its activation is the same at every position of the pass."
     status = w.get("rule_status")
-    written = f"per sd of activation it raises {w['raises']}’s logit by {small(f['raises_logit'])} directly"
-    written += _legal(sheet)
+    most = max(("raises", "lowers"), key=lambda own: abs(f[f"{own}_logit"]))
+    written = (
+        f"per sd of activation it {most} {w[most]}’s logit by {small(abs(f[f'{most}_logit']))} directly{_legal(sheet)}"
+    )
     if status in ("explained", "partly") and "rule_r2" in f:
         said = spoken(w["rule"])
         how = "low" if rule is not None and rule["mean_on"] < rule["mean_off"] else "high"
@@ -111,14 +113,16 @@ def _head(sheet: UnitSheet) -> str:
 
 
 def _legal(sheet: UnitSheet) -> str:
-    """What it does, in all, to the logit of the move that it makes or unmakes legal most."""
+    """What it does, in all, to the move whose legal and illegal positions it separates, or blurs, most."""
     f, w = sheet.figures, sheet.words
-    found = [name for name in ("makes_legal", "unmakes_legal") if name in w]
+    found = [name for name in ("separates", "blurs") if name in w]
     if not found:
         return ""
     name = max(found, key=lambda own: abs(f[f"{own}_gap"]))
-    does, size = "adds to" if name == "makes_legal" else "takes from", small(abs(f[f"{name}_gap"]))
-    return f"; in all it {does} {w[name]}’s logit {size} more where that is legal than where it is not"
+    square = next(s for s in sheet.squares if s.square == w[name])
+    legal, illegal = (small(value, True) for value in (square.adds_legal, square.adds_illegal))
+    where = f"by {legal} where that is legal, by {illegal} where it is empty and illegal"
+    return f"; in all, it moves {w[name]}’s logit {where}"
 
 
 def slug(name: str) -> str:

@@ -9,8 +9,8 @@ let strange = []; // what the address asks for that is not there
 
 const isHead = ATLAS.units.map(u => u.includes("H"));
 const hay = ATLAS.units.map((u, i) => [u, C.status[i], C.rule[i], C.fact[i], C.roles[i], C.head[i] && `head ${C.head[i]}`,
-  C.raises[i] && `raises ${C.raises[i]}`, C.lowers[i] && `lowers ${C.lowers[i]}`, C.makes[i] && `makes ${C.makes[i]} legal`,
-  C.unmakes[i] && `works against ${C.unmakes[i]}`, C.square[i] && `state of ${C.square[i]}`]
+  C.raises[i] && `raises ${C.raises[i]}`, C.lowers[i] && `lowers ${C.lowers[i]}`, C.separates[i] && `separates ${C.separates[i]}`,
+  C.blurs[i] && `blurs ${C.blurs[i]}`, C.square[i] && `state of ${C.square[i]}`]
   .filter(Boolean).join("\n").toLowerCase());
 
 // three digits; the columns have more, so that "at least" means what it says
@@ -58,7 +58,7 @@ function row(i) {
   const skill = C.skill[i] === null ? "–" : number(C.skill[i]);
   made.append(name, what, el("td", number(C.r2[i])), el("td", skill), el("td", number(C.kl[i])),
     el("td", C.raises[i] ? `${C.raises[i]} ${number(C.logit[i], true)}` : "–"),
-    el("td", C.makes[i] ? `${C.makes[i]} ${number(C.gap[i], true)}` : "–"));
+    el("td", C.separates[i] ? `${C.separates[i]} ${number(C.gap[i], true)}` : "–"));
   return made;
 }
 
@@ -92,8 +92,9 @@ function ask(name) {
   clear.addEventListener("click", () => { square = ""; remember(true); ask(""); });
   head.append(clear);
   place.append(head);
-  for (const [key, title] of [["reads", "Who reads it"], ["writes", "Who writes it"], ["raises", "Who makes it legal: logit where legal less where not"],
-    ["lowers", "Who works the other way"], ["legal", "Who is on where it is legal"]]) {
+  for (const [key, title] of [["reads", "Who reads it"], ["writes", "Who writes it"], ["separate-legal", "Who makes it legal: lifts it where it is legal"],
+    ["separate-illegal", "Who makes it legal: lowers it where it is not"], ["blur-legal", "Who works against that: lowers it where it is legal"],
+    ["blur-illegal", "Who works against that: lifts it where it is not"], ["legal", "Who is on where it is legal"]]) {
     place.append(el("h2", title));
     if (!found[key].length) { place.append(el("p", "no one known", { class: "note" })); continue; }
     const table = el("table", null, { class: "plain" }), body = el("tbody");
