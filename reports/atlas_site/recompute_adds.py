@@ -1,7 +1,8 @@
 """What some units add to each move's logit, computed again for built pages by whole passes with a hook.
 
-The atlas ablates thousands of units side by side at the last ply of one transcript; here whole games run with one unit
-set to its mean at the ply that was drawn in each.
+A check of the arithmetic by another route: the positions, the means and the measure are the atlas's own. The atlas
+ablates thousands of units side by side at the last ply of one transcript; here whole games run with one unit set to its
+mean at the ply that was drawn in each.
 """
 
 from collections.abc import Callable, Mapping, Sequence

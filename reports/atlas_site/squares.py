@@ -80,7 +80,7 @@ class Square:
                 ],
                 "caption": "Neurons whose activation depends most on what the square holds. R²: share of the variance "
                 "between the means of its three states, not held out; median: the same at the middling square; then "
-                f"the mean activation in each state. {r.measured}; {r.neurons:,} neurons.",
+                f"the mean activation in each state. {r.measured}; of {r.neurons:,}.",
             },
             {
                 "id": "who-writes", "title": "Who writes it", "python": f'questions.writes(atlas, "{self.name}")',
@@ -92,7 +92,7 @@ class Square:
                 ],
                 "caption": "Neurons whose output weight lies most along the square’s directions: cosine with mine − "
                 f"theirs and empty − occupied; a random vector has ±{fixed(w.chance_cosine)}. Logit: of the move here, "
-                f"for one sd of activation. {w.neurons:,} neurons.",
+                f"for one sd of activation. Of {w.neurons:,}.",
             },
         ]  # fmt: skip
         if w.heads:
@@ -143,7 +143,7 @@ class Square:
                     for x in m.found
                 ],
                 "caption": "Neurons that are on where the move is legal, in one way or any: F1 of “activation above a "
-                f"threshold” against that fact, {m.measured}; {m.neurons:,} neurons have such a fact among their best. "
+                f"threshold” against that fact, {m.measured}; such a fact is among the best of {m.neurons:,}. "
                 "Logit: of the move, direct, for one sd of activation. Gap: as above, whether or not it passes. "
                 "Logit below 0: the neuron tells that the move is legal, and speaks against it.",
             })  # fmt: skip
