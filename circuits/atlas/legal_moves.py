@@ -141,7 +141,7 @@ class MakesLegal(Record):
         rows = [
             [r.unit, r.fact, number(r.f1), f"[{r.f1_low:.2f}, {r.f1_high:.2f}]", number(r.precision), number(r.recall),
              number(r.skill), number(r.shuffled_skill), signed(r.logit),
-             *[with_error(r.gap, r.gap_se)] * gaps,
+             *[f"{signed(r.gap)}±{number(r.gap_se)}"] * gaps,
              ", ".join(f"{i.unit} {i.effect:+.2f}" for i in r.inhibitors[:1]) or NONE]
             for r in self.found
         ]  # fmt: skip
@@ -167,18 +167,22 @@ class MakesLegal(Record):
             f"measured on {c.measured}: {c.legal:,} with {self.square} legal, {c.illegal:,} with it empty and illegal"
             + (f"; fewer than {LEAST}, so nothing is said" if min(c.legal, c.illegal) < LEAST else ""),
         ]
+        blur = f"Units that blur legal and illegal {self.square}: {c.blurring:,}"
         shown = (
-            (c.separate, "legal", "lift it where it is legal"), (c.separate, "illegal", "lower it where it is not"),
-            (c.blur, "legal", f"blur them, of {c.blurring:,}: lower it where it is legal"),
-            (c.blur, "illegal", f"blur them, of {c.blurring:,}: lift it where it is not"),
-        )  # fmt: skip
-        for own, where, title in shown:
+            (c.separate, None, "legal", "lift it where it is legal"),
+            (c.separate, None, "illegal", "lower it where it is not"),
+            (c.blur, blur, "legal", "lower it where it is legal"),
+            (c.blur, None, "illegal", "lift it where it is not"),
+        )
+        for own, heading, where, title in shown:
             rows = [
                 [x.unit, with_error(x.gap, x.gap_se), with_error(x.legal, x.legal_se),
                  with_error(x.illegal, x.illegal_se), signed(x.direct),
                  textwrap.shorten(x.follows or NONE, 34, placeholder=" …")]
                 for x in own if x.side == where
             ]  # fmt: skip
+            if heading:
+                lines += ["", heading]
             if rows:
                 lines += ["", title, *columns(["unit", "gap", "legal", "illegal", "direct", "follows"], rows)]
         return [*lines, "", *paragraph(
