@@ -24,7 +24,7 @@ from reports.atlas_site.alike import Alike
 from reports.atlas_site.build import MARK, build_site
 from reports.atlas_site.check import check_home, check_site, check_unit, sampled
 from reports.atlas_site.overview import colourings
-from reports.atlas_site.page_read import PageRead
+from reports.atlas_site.page_read import PageRead, read_page
 from reports.atlas_site.roles import LEAST, ROLES, css_class, role
 from reports.atlas_site.sheets import Sheets
 from reports.atlas_site.unit_page import UnitPages
@@ -305,6 +305,11 @@ def test_heads_are_linked_with_the_neurons_that_they_move(site, sheets, tmp_path
     assert "it moves" in section and "it raises" not in section and f'{moved.unit}.html"' in section
     neuron = questions.unit(sheets.atlas, moved.unit)
     assert head in {e.unit for e in dict(neuron.linked())["heads that move it"]}
+    assert read_page(site[0] / "units" / f"{moved.unit}.html").links[head] == fixed(moved.effect, 2)
+    alike = sheets.names[0]
+    assert set(read_page(site[0] / "units" / f"{alike}.html").links) <= {
+        e.unit for own in dict(questions.unit(sheets.atlas, alike).linked()).values() for e in own
+    }
     wrong = section.replace(f"<td>{fixed(moved.effect, 2)}</td>", "<td>9.99</td>", 1)
     assert wrong != section
     (tmp_path / "wrong.html").write_text(text.replace(section, wrong))

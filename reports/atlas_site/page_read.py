@@ -82,7 +82,9 @@ class PageRead(HTMLParser):
             self._cell = self._keys[self._at]
         elif self._in_squares and tag == "th":
             self._cell = None
-        elif self._in_neighbours and tag == "a" and re.fullmatch(r"\.\./units/(L\d+N\d+)\.html", own.get("href", "")):
+        elif (
+            self._in_neighbours and tag == "a" and re.fullmatch(r"\.\./units/(L\d+[NH]\d+)\.html", own.get("href", ""))
+        ):
             self._edge = own["href"][9:-5]
         elif self._in_neighbours and tag == "td" and self._edge:
             self.links.setdefault(self._edge, "")
@@ -94,6 +96,8 @@ class PageRead(HTMLParser):
             self._in_heading = False
         elif tag == "svg":
             self._board = None
+        elif tag == "figure":
+            self._in_neighbours = False  # behind the edges come look-alikes
         elif tag == "table":
             self._in_squares, self._cell = False, None
         elif tag == "td" and self._edge and self.links.get(self._edge):
