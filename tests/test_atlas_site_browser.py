@@ -136,6 +136,7 @@ def test_the_state_is_in_the_address_and_back_brings_it_back(opened):
     before = listed(page)
     assert "q=mine" in page.url and "by=skill" in page.url
     page.locator("#list tbody a").first.click()
+    page.wait_for_url(f"**/{before[0]}.html")
     assert page.locator("h1").inner_text() == before[0]
     page.go_back()
     assert page.input_value("#q") == "mine" and page.input_value("#by") == "skill"
@@ -163,6 +164,7 @@ def test_a_square_says_who_reads_writes_and_makes_it_legal(opened, made):
     page.go_back()
     assert page.locator("#asked tbody th").all_inner_texts() == shown
     page.get_by_role("link", name="all figures").click()
+    page.wait_for_url(f"**/squares/{name}.html")
     assert page.locator("h1").inner_text() == name
     assert page.locator("#who-reads tbody th").all_inner_texts()[:10] == [r.unit for r in asked[0]]
 
@@ -211,6 +213,7 @@ def test_the_map_leads_to_a_neuron(opened):
 def test_two_units_side_by_side(opened, made):
     page = opened(f"units/{NEURON}.html")
     page.get_by_role("link", name="compare", exact=True).click()
+    page.wait_for_url("**/compare.html#*")  # and until its scripts have run
     assert page.input_value("#a") == NEURON
     page.fill("#b", "l2n7")
     page.get_by_role("button", name="Compare").click()
@@ -271,11 +274,14 @@ def test_without_scripts_everything_can_be_read(opened):
     page = opened("index.html", scripts=False)
     page.get_by_role("link", name="L1", exact=True).first.click()
     page.get_by_role("link", name=NEURON, exact=True).click()
+    page.wait_for_url(f"**/{NEURON}.html")
     assert page.locator("svg.board").count() > 10 and page.locator("#squares tbody tr").count() == 64
     page.get_by_role("link", name="Squares").click()
     page.get_by_role("link", name="C2", exact=True).click()
+    page.wait_for_url("**/C2.html")
     assert page.locator("#who-writes tbody tr").count() == 20
     page.get_by_role("link", name="Units").click()
+    page.wait_for_url("**/units.html")
     assert page.locator(".absent", has_text="needs scripts").is_visible() and not page.locator("#q").is_visible()
 
 
