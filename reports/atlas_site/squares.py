@@ -37,6 +37,8 @@ CAUSES = (
     "also come of later layers that answer differently to the same change. Direct: a neuron’s direct logit for one sd "
     "of activation; a head’s where legal less where illegal. Follows: a neuron’s rule, or else its best fact."
 )
+#: what stands under the second of such tables and the rest
+AGAIN = "Measured as above; {passed:,} units have such a gap {sign} 0, the largest of which stand here."
 
 
 class Square:
@@ -109,6 +111,7 @@ class Square:
                 f"units; its direct logit of the move where legal, and where empty and illegal, less the ply’s mean "
                 f"and relative to the mean of the 60 moves. {w.measured_heads}.",
             })  # fmt: skip
+        first = True
         for name, side, title in SECTIONS:
             if not (own := self._causes(name, side)):
                 continue
@@ -124,12 +127,13 @@ class Square:
                               small(x.direct, True), x.follows or "–"])
                     for x in own
                 ],
-                "caption": CAUSES.format(
+                "caption": (CAUSES if first else AGAIN).format(
                     measured=c.measured, legal=c.legal, illegal=c.illegal, tested=c.tested, control=c.control,
                     passed=c.separating if name == "separate" else c.blurring,
                     floor=FLOOR, alpha=ALPHA, sign="above" if name == "separate" else "below",
                 ),
             })  # fmt: skip
+            first = False
         if self.legal and self.legal.found:
             m = self.legal
             found.append({
